@@ -1,0 +1,120 @@
+//! Takes batches off the queue and has the model read them.
+//!
+//! A batch that fails or panics is read again message by message, so that only the culprit goes
+//! without an answer. May depend on: `batch`, `model`, `tokenise`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use super::plan::Limits;
+use super::queue::{Failed, Job, Queue};
+use crate::model::engine::Engine;
+use crate::model::labels::Logits;
+use crate::tokenise::Tokens;
+
+/// Starts the thread that reads; it ends when the queue does.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub fn start(
+    queue: Arc<Queue>,
+    engine: Box<dyn Engine>,
+    limits: Limits,
+) -> std::io::Result<JoinHandle<()>> {
+    Builder::new().name("encode".into()).spawn(move || {
+        while let Some(batch) = queue.next(limits) {
+            let (count, clock) = (batch.len(), Instant::now());
+            serve(&*engine, batch);
+            queue.note_rate(count, clock.elapsed());
+        }
+    })
+}
+
+/// Reads a batch and answers each of its messages.
+fn serve(engine: &dyn Engine, batch: Vec<Job>) {
+    let tokens: Vec<&Tokens> = batch.iter().map(|job| &job.tokens).collect();
+    let answers: Vec<Result<Logits, Failed>> = match read(engine, &tokens) {
+        Some(logits) => logits.into_iter().map(Ok).collect(),
+        None if tokens.len() == 1 => vec![Err(Failed)],
+        None => {
+            tracing::warn!(messages = tokens.len(), "a batch failed; reading its messages alone");
+            let alone = |tokens: &&Tokens| read(engine, &[*tokens]).and_then(|mut l| l.pop());
+            tokens.iter().map(|tokens| alone(tokens).ok_or(Failed)).collect()
+        }
+    };
+    for (job, answer) in batch.into_iter().zip(answers) {
+        let Job { reply, permit, .. } = job;
+        // Nobody may be waiting by now; that is their right.
+        let _ = reply.send(answer);
+        drop(permit);
+    }
+}
+
+/// Logits of each message, or nothing if the model fails, panics, or miscounts.
+fn read(engine: &dyn Engine, tokens: &[&Tokens]) -> Option<Vec<Logits>> {
+    let result = catch_unwind(AssertUnwindSafe(|| engine.logits(tokens)));
+    match result {
+        Ok(Ok(logits)) if logits.len() == tokens.len() => Some(logits),
+        Ok(Ok(_)) => {
+            tracing::error!("the model answered another number of messages than it was given");
+            None
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the model failed");
+            None
+        }
+        Err(_) => {
+            tracing::error!("the model panicked");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::batch::queue::Bounds;
+    use crate::model::engine::EngineError;
+
+    /// Panics at token 13, fails at token 14, miscounts at 15; else tells how many tokens it read.
+    struct Touchy;
+
+    impl Engine for Touchy {
+        fn logits(&self, batch: &[&Tokens]) -> Result<Vec<Logits>, EngineError> {
+            let has = |id: u32| batch.iter().any(|tokens| tokens.ids.contains(&id));
+            assert!(!has(13), "unlucky");
+            if has(14) {
+                return Err(EngineError("out of sorts".into()));
+            }
+            let of = |tokens: &&Tokens| [tokens.ids.len() as f32; 8];
+            Ok(batch.iter().map(of).skip(usize::from(has(15))).collect())
+        }
+    }
+
+    #[test]
+    fn a_culprit_fails_alone_and_the_worker_lives_on() {
+        let queue = Queue::new(Bounds { messages: 100, bytes: 100 });
+        let ask = |ids: Vec<u32>| {
+            let (reply, answer) = oneshot::channel();
+            let permit = queue.admit(0).ok().unwrap();
+            queue.push(Job { tokens: Tokens { ids, truncated: false }, reply, permit });
+            answer
+        };
+        let asked: Vec<_> =
+            [vec![1, 2], vec![13], vec![3], vec![14, 14], vec![15], vec![4, 5, 6]].map(ask).into();
+        let limits = Limits { tokens: 100, messages: 100 };
+        let worker = start(Arc::clone(&queue), Box::new(Touchy), limits).unwrap();
+        let answers: Vec<_> = asked.into_iter().map(|a| a.blocking_recv().unwrap()).collect();
+        let failed = Err(Failed);
+        let read = |n: f32| Ok([n; 8]);
+        assert_eq!(answers, [read(2.0), failed, read(1.0), failed, failed, read(3.0)]);
+        assert_eq!(ask(vec![7]).blocking_recv().unwrap(), read(1.0));
+        queue.end();
+        worker.join().unwrap();
+        assert_eq!(queue.accepted(), 0);
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! Exit codes: 0 when all went well, 1 when some messages could not be done, 2 when the work could
+//! not begin or not end. May depend on every layer; no layer depends on it.
+
+mod classify;
+mod eval;
+mod import;
+mod output;
+mod serve;
+mod stream;
+mod train;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Says what customer messages are: question, complaint, compliment, factual error; how they feel;
+/// whether a person must look now.
+#[derive(Debug, Parser)]
+#[command(name = "klankbord", version, max_term_width = 100)]
+pub struct Cli {
+    /// Directory of the model [default: the one that comes with the program]
+    #[arg(long, global = true, env = "KLANKBORD_MODEL", value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve verdicts over gRPC
+    Serve(serve::ServeArgs),
+    /// Label messages given as arguments, in a file or on standard input
+    Classify(classify::ClassifyArgs),
+    /// Measure the model against labelled messages
+    Eval(eval::EvalArgs),
+    /// Train a model on labelled messages, from a base encoder or from a trained model
+    Train(Box<train::TrainArgs>),
+    /// Take over a base encoder: prune its vocabulary, write safetensors and tokenizer.json
+    Import(import::ImportArgs),
+}
+
+/// How a subcommand ends: an exit code, or why it could not begin or not end.
+pub type Outcome = Result<ExitCode, Box<dyn Error + Send + Sync>>;
+
+/// Exit code when some messages could not be done.
+const SOME_FAILED: u8 = 1;
+/// Exit code when the work could not begin, or its output not be written; clap has it too, for
+/// arguments that make no sense.
+const NOT_DONE: u8 = 2;
+
+/// Runs one subcommand to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let model = cli.model.as_deref();
+    let outcome = match cli.command {
+        Command::Serve(args) => done(serve::run(&args, model)),
+        Command::Classify(args) => classify::run(args, model),
+        Command::Eval(args) => eval::run(args, model),
+        Command::Train(args) => told(train::run(&args)),
+        Command::Import(args) => told(import::run(&args)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {}", chain(error.as_ref()));
+        ExitCode::from(NOT_DONE)
+    })
+}
+
+/// The outcome of a command that says for itself what it does.
+fn done<E: Error + Send + Sync + 'static>(result: Result<(), E>) -> Outcome {
+    result.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+}
+
+/// The outcome of a command that ends with a line to tell.
+fn told<E: Error + Send + Sync + 'static>(result: Result<String, E>) -> Outcome {
+    result
+        .map(|line| {
+            eprintln!("{line}");
+            ExitCode::SUCCESS
+        })
+        .map_err(Into::into)
+}
+
+/// The error and its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut shown = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause in their own words.
+        if !shown.contains(&text) {
+            shown.push_str(": ");
+            shown.push_str(&text);
+        }
+        cause = error.source();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot start")]
+        struct Outer(#[source] io::Error);
+        let error = Outer(io::Error::other(io::Error::other("disk is gone")));
+        assert_eq!(chain(&error), "cannot start: disk is gone");
+    }
+}

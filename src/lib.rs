@@ -1,0 +1,34 @@
+//! Klankbord reads customer messages and says what they are and how they feel.
+//!
+//! Map of the house (who may use whom is held by `tests/layout.rs`):
+//! - [`message`]: the domain, which depends on nothing;
+//! - [`tokenise`], [`language`]: from text to what a model reads, and which language it is;
+//! - [`model`]: models on disk, the network, and what its numbers mean as labels;
+//! - [`batch`]: which messages are read together, and when;
+//! - [`pipeline`]: the one way by which anything is classified;
+//! - [`rpc`]: the only place that knows protobuf and gRPC;
+//! - [`record`]: messages and their labels on disk (JSON lines, CSV);
+//! - [`eval`]: how good the verdicts are, given the labels;
+//! - [`train`]: labelled messages to a model;
+//! - [`config`]: the server's configuration, valid by construction;
+//! - [`telemetry`]: logging, which never shows what people wrote;
+//! - [`cli`]: one file a subcommand.
+//!
+//! A message's verdict does not depend on its batch: no padding, and every product sums in an order
+//! that its neighbours do not change.
+
+#![deny(unsafe_code)]
+
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod eval;
+pub mod language;
+pub mod message;
+pub mod model;
+pub mod pipeline;
+pub mod record;
+pub mod rpc;
+pub mod telemetry;
+pub mod tokenise;
+pub mod train;

@@ -1,0 +1,257 @@
+//! A model on disk: one folder with a manifest, weights and a tokenizer, verified before use.
+//!
+//! The manifest names every other file with its size and SHA-256; the model's own digest is that of
+//! the manifest, so it stands for weights, tokenizer and thresholds together. May depend on:
+//! `message`, `tokenise`, `model::{base, labels, weights}`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::base::Architecture;
+use super::labels::{Readings, logit_names};
+use super::weights::{Weights, WeightsError};
+use crate::message::ModelId;
+use crate::tokenise::{TokeniseError, Tokeniser};
+
+/// File that describes the others.
+pub const MANIFEST: &str = "manifest.json";
+/// File with the weights.
+pub const WEIGHTS: &str = "model.safetensors";
+/// File with the tokenizer.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// Version of the manifest's own form.
+const FORMAT: u32 = 1;
+
+/// Where a model came from and how to read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this form.
+    pub format: u32,
+    /// Name of the model.
+    pub name: String,
+    /// Version of the model.
+    pub version: String,
+    /// Sizes of the network.
+    pub architecture: Architecture,
+    /// BCP 47 tags of the languages that it was trained for.
+    pub languages: Vec<String>,
+    /// Names of the logits in order; empty for a base encoder, which has no heads.
+    pub logits: Vec<String>,
+    /// Calibration and thresholds.
+    pub readings: Readings,
+    /// What it was trained on, by file or set.
+    pub trained_on: Vec<String>,
+    /// How it was trained: options as given.
+    pub recipe: BTreeMap<String, String>,
+    /// Every other file.
+    pub files: BTreeMap<String, FileDigest>,
+}
+
+/// Size and digest of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileDigest {
+    pub bytes: u64,
+    /// SHA-256, hex.
+    pub sha256: String,
+}
+
+impl FileDigest {
+    fn of(bytes: &[u8]) -> Self {
+        FileDigest { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
+    }
+}
+
+/// Why a model cannot be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// No folder with a manifest was found.
+    #[error("no model found: looked for {MANIFEST} in {}; name a model folder with --model DIR", list(.0))]
+    NotFound(Vec<PathBuf>),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// The manifest is not one.
+    #[error("{}: {reason}; restore it from the release or train again", path.display())]
+    Manifest { path: PathBuf, reason: String },
+    /// A file is not the one that the manifest names.
+    #[error("{} is not the file that {MANIFEST} names: {reason}; restore the folder from the release (`git checkout -- models`) or train again", path.display())]
+    Tampered { path: PathBuf, reason: String },
+    /// The weights do not fit the manifest.
+    #[error("{}: {source}", path.display())]
+    Weights { path: PathBuf, source: WeightsError },
+    /// The tokenizer does not work or fit.
+    #[error(transparent)]
+    Tokenizer(#[from] TokeniseError),
+    /// Tokenizer and weights are not of one model.
+    #[error("{}: tokenizer has {pieces} pieces, the weights have {rows} rows", path.display())]
+    Mismatch { path: PathBuf, pieces: usize, rows: usize },
+    /// It has no heads, so it gives no labels.
+    #[error("{} is a base encoder without labels; train it first (`klankbord train --from …`)", .0.display())]
+    NoHeads(PathBuf),
+}
+
+/// A verified model.
+pub struct Bundle {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// Version and digest.
+    pub id: Arc<ModelId>,
+    /// All weights.
+    pub weights: Weights,
+    /// Its tokenizer.
+    pub tokeniser: Tokeniser,
+    /// `tokenizer.json` as it is, to write it on.
+    pub tokenizer_json: Vec<u8>,
+}
+
+impl Bundle {
+    /// Reads and verifies the model in `dir`.
+    ///
+    /// # Errors
+    /// [`BundleError`] naming the file, what is wrong with it and what to do.
+    pub fn load(dir: &Path) -> Result<Self, BundleError> {
+        let path = dir.join(MANIFEST);
+        if !path.is_file() {
+            return Err(BundleError::NotFound(vec![dir.to_owned()]));
+        }
+        let bytes = read(&path)?;
+        let manifest = parse_manifest(&path, &bytes)?;
+        let weights_bytes = verified(dir, WEIGHTS, &manifest)?;
+        let tokenizer_json = verified(dir, TOKENIZER, &manifest)?;
+        let architecture = &manifest.architecture;
+        let weights = Weights::read(&weights_bytes, architecture)
+            .map_err(|source| BundleError::Weights { path: dir.join(WEIGHTS), source })?;
+        let path = dir.join(TOKENIZER);
+        let tokeniser = Tokeniser::new(&tokenizer_json, &path, architecture.positions)?;
+        let (pieces, rows) = (tokeniser.vocabulary(), architecture.vocabulary);
+        if pieces != rows {
+            return Err(BundleError::Mismatch { path, pieces, rows });
+        }
+        let digest = hex(&Sha256::digest(&bytes));
+        let id = Arc::new(ModelId { version: manifest.version.clone(), digest });
+        Ok(Bundle { manifest, id, weights, tokeniser, tokenizer_json })
+    }
+
+    /// As [`Bundle::load`], but only for a model that gives labels.
+    ///
+    /// # Errors
+    /// [`BundleError::NoHeads`] for a base encoder, else as [`Bundle::load`].
+    pub fn load_classifier(dir: &Path) -> Result<Self, BundleError> {
+        let bundle = Self::load(dir)?;
+        match bundle.manifest.logits.is_empty() {
+            true => Err(BundleError::NoHeads(dir.to_owned())),
+            false => Ok(bundle),
+        }
+    }
+
+    /// Writes a model to `dir`; `manifest.files` is filled in. The manifest comes last, so a folder
+    /// whose writing was cut short is never taken for a model.
+    ///
+    /// # Errors
+    /// [`BundleError::Io`] naming the file, [`BundleError::Weights`] where they cannot be written.
+    pub fn write(
+        dir: &Path,
+        mut manifest: Manifest,
+        weights: &Weights,
+        tokenizer_json: &[u8],
+        compact: bool,
+    ) -> Result<(), BundleError> {
+        let path = dir.join(WEIGHTS);
+        let weights = weights
+            .write(manifest.architecture.hidden, compact)
+            .map_err(|source| BundleError::Weights { path, source })?;
+        manifest.format = FORMAT;
+        manifest.files = [(WEIGHTS, weights.as_slice()), (TOKENIZER, tokenizer_json)]
+            .map(|(name, bytes)| (name.to_owned(), FileDigest::of(bytes)))
+            .into();
+        let mut json = serde_json::to_vec_pretty(&manifest).map_err(|error| {
+            BundleError::Manifest { path: dir.join(MANIFEST), reason: error.to_string() }
+        })?;
+        json.push(b'\n');
+        fs::create_dir_all(dir)
+            .map_err(|source| BundleError::Io { path: dir.to_owned(), source })?;
+        for (name, bytes) in
+            [(WEIGHTS, &weights[..]), (TOKENIZER, tokenizer_json), (MANIFEST, &json)]
+        {
+            let path = dir.join(name);
+            fs::write(&path, bytes).map_err(|source| BundleError::Io { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the model to use: `chosen`, or else `models/nl-en` in the working directory,
+    /// beside the binary, or in a folder above it.
+    ///
+    /// # Errors
+    /// [`BundleError::NotFound`] naming every place looked at.
+    pub fn find(chosen: Option<&Path>) -> Result<PathBuf, BundleError> {
+        const DEFAULT: &str = "models/nl-en";
+        if let Some(dir) = chosen {
+            return Ok(dir.to_owned());
+        }
+        let mut places = vec![PathBuf::from(DEFAULT)];
+        let binary = std::env::current_exe().ok();
+        places.extend(binary.iter().flat_map(|b| b.ancestors().skip(1)).map(|a| a.join(DEFAULT)));
+        match places.iter().find(|dir| dir.join(MANIFEST).is_file()) {
+            Some(dir) => Ok(dir.clone()),
+            None => Err(BundleError::NotFound(places)),
+        }
+    }
+}
+
+fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
+    let wrong = |reason: String| BundleError::Manifest { path: path.to_owned(), reason };
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(wrong(format!("format {} is not known, only {FORMAT}", manifest.format)));
+    }
+    let Architecture { hidden, heads, positions, .. } = manifest.architecture;
+    if heads == 0 || !hidden.is_multiple_of(heads) || positions < 3 {
+        return Err(wrong("the sizes of the network do not fit each other".into()));
+    }
+    if !manifest.logits.is_empty() && manifest.logits != logit_names() {
+        let (found, known) = (manifest.logits.join(", "), logit_names().join(", "));
+        return Err(wrong(format!("logits are {found}; this program reads {known}")));
+    }
+    if !manifest.readings.are_sound() {
+        return Err(wrong("calibration or thresholds are out of range".into()));
+    }
+    Ok(manifest)
+}
+
+fn verified(dir: &Path, name: &str, manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
+    let path = dir.join(name);
+    let Some(expected) = manifest.files.get(name) else {
+        let reason = format!("{name} is not listed");
+        return Err(BundleError::Manifest { path: dir.join(MANIFEST), reason });
+    };
+    let bytes = read(&path)?;
+    let found = FileDigest::of(&bytes);
+    let reason = if found.bytes != expected.bytes {
+        format!("it has {} bytes instead of {}", found.bytes, expected.bytes)
+    } else if found.sha256 != expected.sha256 {
+        format!("its SHA-256 is {} instead of {}", found.sha256, expected.sha256)
+    } else {
+        return Ok(bytes);
+    };
+    Err(BundleError::Tampered { path, reason })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BundleError> {
+    fs::read(path).map_err(|source| BundleError::Io { path: path.to_owned(), source })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn list(places: &[PathBuf]) -> String {
+    places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}

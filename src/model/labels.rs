@@ -1,0 +1,189 @@
+//! From logits to labels: calibration, thresholds, abstention.
+//!
+//! Probabilities are Platt-scaled logits (Platt 1999, "Probabilistic outputs for support vector
+//! machines"), sentiment a softmax at a temperature (Guo et al. 2017,
+//! <https://arxiv.org/abs/1706.04599>). May depend on: `message`.
+
+use std::sync::Arc;
+
+use crate::message::{Intent, Judgement, Language, ModelId, Sentiment, Verdict};
+
+/// Number of logits that a network gives: four intents, three sentiments, urgent.
+pub const LOGITS: usize = 8;
+
+/// The raw numbers of one message, in the order of [`logit_names`].
+pub type Logits = [f32; LOGITS];
+
+/// Names of the logits in order, as the manifest must list them.
+pub fn logit_names() -> [&'static str; LOGITS] {
+    let [a, b, c, d] = Intent::ALL.map(Intent::name);
+    let [e, f, g] = Sentiment::ALL.map(Sentiment::name);
+    [a, b, c, d, e, f, g, "urgent"]
+}
+
+/// How one yes/no logit is read: `p = 1 / (1 + exp(-(scale·z + shift)))`, holds from `threshold`.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    pub scale: f32,
+    pub shift: f32,
+    pub threshold: f32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading { scale: 1.0, shift: 0.0, threshold: 0.5 }
+    }
+}
+
+impl Reading {
+    /// Reads one logit.
+    pub fn judge(&self, logit: f32) -> Judgement {
+        let probability = 1.0 / (1.0 + (-(self.scale * logit + self.shift)).exp());
+        Judgement { probability, holds: probability >= self.threshold }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.scale.is_finite()
+            && self.scale > 0.0
+            && self.shift.is_finite()
+            && (0.0..=1.0).contains(&self.threshold)
+    }
+}
+
+/// How a model's logits are read.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readings {
+    /// In the order of [`Intent::ALL`].
+    pub intents: [Reading; 4],
+    pub urgent: Reading,
+    /// Sentiment logits are divided by this before the softmax.
+    pub sentiment_temperature: f32,
+    /// A probability nearer to its threshold than this asks for review, as does a most probable
+    /// sentiment that leads by less.
+    pub review_margin: f32,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        Readings {
+            intents: [Reading::default(); 4],
+            urgent: Reading::default(),
+            sentiment_temperature: 1.0,
+            review_margin: 0.1,
+        }
+    }
+}
+
+/// What a verdict says beside the labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reach {
+    /// Tokens read.
+    pub tokens_read: u32,
+    /// The text's end was not read.
+    pub truncated: bool,
+    /// Detected language.
+    pub language: Language,
+}
+
+impl Readings {
+    /// Whether every number can be used.
+    pub fn are_sound(&self) -> bool {
+        let temperature = self.sentiment_temperature;
+        self.intents.iter().chain([&self.urgent]).all(Reading::is_sound)
+            && temperature.is_finite()
+            && temperature > 0.0
+            && (0.0..=1.0).contains(&self.review_margin)
+    }
+
+    /// The verdict that `logits` amount to; `None` where a logit is not a number, for then nothing
+    /// can be said.
+    pub fn verdict(&self, logits: &Logits, reach: Reach, model: &Arc<ModelId>) -> Option<Verdict> {
+        if logits.iter().any(|z| !z.is_finite()) {
+            return None;
+        }
+        let intents: [Judgement; 4] = std::array::from_fn(|i| self.intents[i].judge(logits[i]));
+        let urgent = self.urgent.judge(logits[7]);
+        let probabilities = self.sentiment(logits);
+        let mut ranked = [0, 1, 2];
+        ranked.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        let lead = probabilities[ranked[0]] - probabilities[ranked[1]];
+        let near = |judged: Judgement, reading: &Reading| {
+            (judged.probability - reading.threshold).abs() < self.review_margin
+        };
+        let close = intents.iter().zip(&self.intents).any(|(j, r)| near(*j, r));
+        let primary =
+            Intent::ALL.into_iter().filter(|&i| intents[i as usize].holds).max_by(|&a, &b| {
+                intents[a as usize].probability.total_cmp(&intents[b as usize].probability)
+            });
+        Some(Verdict {
+            intents,
+            primary,
+            urgent,
+            sentiment: Sentiment::ALL[ranked[0]],
+            sentiment_probabilities: probabilities,
+            needs_review: close || near(urgent, &self.urgent) || lead < self.review_margin,
+            language: reach.language,
+            tokens_read: reach.tokens_read,
+            truncated: reach.truncated,
+            context_read: false,
+            model: Arc::clone(model),
+        })
+    }
+
+    /// Probabilities of the sentiments, in the order of [`Sentiment::ALL`].
+    pub fn sentiment(&self, logits: &Logits) -> [f32; 3] {
+        let logits = [logits[4], logits[5], logits[6]];
+        let most = logits.iter().copied().fold(f32::MIN, f32::max);
+        let exp = logits.map(|z| ((z - most) / self.sentiment_temperature).exp());
+        let sum: f32 = exp.iter().sum();
+        exp.map(|e| e / sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verdict(logits: Logits) -> Option<Verdict> {
+        let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
+        let reach = Reach { tokens_read: 3, truncated: false, language: Language::Dutch };
+        Readings::default().verdict(&logits, reach, &model)
+    }
+
+    #[test]
+    fn reads_logits_as_independent_labels_and_one_sentiment() {
+        let v = verdict([3.0, 2.0, -4.0, -4.0, 2.0, 0.0, -2.0, 0.05]).unwrap();
+        assert!(v.intents[0].holds && v.intents[1].holds && !v.intents[2].holds);
+        assert_eq!(v.primary, Some(Intent::Question));
+        assert!((v.intents[0].probability - 0.952_574).abs() < 1e-5);
+        assert_eq!(v.sentiment, Sentiment::Negative);
+        assert!(v.urgent.holds && v.needs_review, "urgent is a hair above its threshold");
+        assert_eq!(verdict([-3.0; 8]).unwrap().primary, None);
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_is_not_a_number() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut logits = [0.0; 8];
+            logits[5] = bad;
+            assert_eq!(verdict(logits), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn probabilities_are_probabilities(logits in prop::array::uniform8(-1e4f32..1e4)) {
+            let v = verdict(logits).unwrap();
+            for judged in v.intents.iter().chain([&v.urgent]) {
+                prop_assert!((0.0..=1.0).contains(&judged.probability));
+            }
+            prop_assert!((v.sentiment_probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            prop_assert!((-1.0..=1.0).contains(&v.sentiment_score()));
+            prop_assert_eq!(v.primary.is_some(), v.intents.iter().any(|j| j.holds));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Models: their files, the network, and what its numbers mean as labels.
+//!
+//! May depend on `message` and `tokenise`, never on transport, queueing or the command line.
+
+pub mod base;
+pub mod bundle;
+pub mod engine;
+pub mod labels;
+pub mod net;
+pub mod ops;
+pub mod vocabulary;
+pub mod weights;

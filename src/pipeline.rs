@@ -1,0 +1,209 @@
+//! Composes the stages: tokenise, queue and batch, encode, label.
+//!
+//! Everything that classifies (server, command line, evaluation) goes through [`Pipeline`], so that
+//! all of them say the same. Tokenising has threads of its own: it is never done on the caller's
+//! thread, which may be one that serves many callers. May depend on everything but transport, the
+//! command line and training.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use tokio::sync::oneshot;
+
+use crate::batch::plan::Limits;
+use crate::batch::queue::{Bounds, Job, Queue, Refused};
+use crate::batch::worker;
+use crate::language;
+use crate::message::{Message, ModelId, Verdict};
+use crate::model::bundle::{Bundle, BundleError, Manifest};
+use crate::model::engine::Engine;
+use crate::model::labels::{Reach, Readings};
+use crate::model::net::{Mode, Net, NetError};
+use crate::tokenise::{Tokeniser, Tokens};
+
+/// How much may be accepted and unanswered: enough for several full batches of the largest call.
+const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
+/// How much is read at once. Products are at full speed from some 256 tokens on, so more only makes
+/// the next message wait longer.
+const LIMITS: Limits = Limits { tokens: 512, messages: 64 };
+
+/// Why a valid message got no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PipelineError {
+    /// The queue is full.
+    #[error("the queue is full; try again in {} ms", retry_after.as_millis())]
+    Overloaded { retry_after: Duration },
+    /// The service is shutting down and takes no new work.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// The model failed on this very message.
+    #[error("the model failed on this message")]
+    Failed,
+}
+
+/// Why a pipeline cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The model's files are missing or wrong.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The network cannot be made of them.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The system gives no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The system gives no threads to tokenise on.
+    #[error("cannot start threads: {0}")]
+    Pool(#[from] ThreadPoolBuildError),
+}
+
+/// What GetModel tells: identity and what a client needs to read the verdicts.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    pub id: Arc<ModelId>,
+    /// Name of the model, e.g. `nl-en`.
+    pub name: String,
+    /// BCP 47 tags of the languages that it was trained for.
+    pub languages: Vec<String>,
+    /// Most tokens of one message that it reads.
+    pub max_tokens: usize,
+    /// Probability from which each intent holds, in the order of `Intent::ALL`.
+    pub intent_thresholds: [f32; 4],
+    /// Probability from which `urgent` holds.
+    pub urgent_threshold: f32,
+    /// Data sets that it was trained on, by name.
+    pub trained_on: Vec<String>,
+}
+
+impl ModelInfo {
+    fn new(manifest: &Manifest, id: &Arc<ModelId>) -> Self {
+        ModelInfo {
+            id: Arc::clone(id),
+            name: manifest.name.clone(),
+            languages: manifest.languages.clone(),
+            max_tokens: manifest.architecture.positions,
+            intent_thresholds: manifest.readings.intents.map(|reading| reading.threshold),
+            urgent_threshold: manifest.readings.urgent.threshold,
+            trained_on: manifest.trained_on.clone(),
+        }
+    }
+}
+
+/// Tokenise, batch, encode, label. Cheap to clone; all clones share one queue.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+struct Inner {
+    queue: Arc<Queue>,
+    tokenising: ThreadPool,
+    tokeniser: Arc<Tokeniser>,
+    readings: Readings,
+    info: ModelInfo,
+}
+
+/// With the last clone goes the worker, once it has answered what waits.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
+impl Pipeline {
+    /// Loads the model in `dir` (or the one that comes with the program) and starts the threads.
+    ///
+    /// # Errors
+    /// [`LoadError`] saying which file is wrong and what to do.
+    pub fn load(dir: Option<&Path>) -> Result<Self, LoadError> {
+        let bundle = Bundle::load_classifier(&Bundle::find(dir)?)?;
+        let Bundle { manifest, id, weights, tokeniser, .. } = bundle;
+        let net = Net::new(manifest.architecture, &weights, Mode::Inference)?;
+        drop(weights);
+        let info = ModelInfo::new(&manifest, &id);
+        Self::start(Box::new(net), tokeniser, manifest.readings, info)
+    }
+
+    /// Starts a pipeline around any engine.
+    ///
+    /// # Errors
+    /// [`LoadError::Threads`] or [`LoadError::Pool`] where the system gives no threads.
+    pub fn start(
+        engine: Box<dyn Engine>,
+        tokeniser: Tokeniser,
+        readings: Readings,
+        info: ModelInfo,
+    ) -> Result<Self, LoadError> {
+        let queue = Queue::new(BOUNDS);
+        let threads = rayon::current_num_threads().div_ceil(2);
+        let tokenising = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("tokenise-{index}"))
+            .build()?;
+        worker::start(Arc::clone(&queue), engine, LIMITS)?;
+        let tokeniser = Arc::new(tokeniser);
+        Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, readings, info })))
+    }
+
+    /// Classifies one message. Dropping the future cancels the work if it has not begun.
+    ///
+    /// # Errors
+    /// [`PipelineError`] where the message is not accepted, or the model fails on it.
+    pub async fn classify(&self, message: Message) -> Result<Verdict, PipelineError> {
+        let inner = &self.0;
+        let bytes = message.text().len() + message.context().map_or(0, str::len);
+        let permit = inner.queue.admit(bytes).map_err(|refused| match refused {
+            Refused::Full { retry_after } => PipelineError::Overloaded { retry_after },
+            Refused::Closed => PipelineError::ShuttingDown,
+        })?;
+        let (reply, logits) = oneshot::channel();
+        let (told, reach) = oneshot::channel();
+        let (queue, tokeniser) = (Arc::clone(&inner.queue), Arc::clone(&inner.tokeniser));
+        inner.tokenising.spawn_fifo(move || {
+            if reply.is_closed() {
+                return;
+            }
+            let Some((tokens, reach)) = prepare(&tokeniser, &message) else { return };
+            let _ = told.send(reach);
+            queue.push(Job { tokens, reply, permit });
+        });
+        // A channel closed without an answer means that its stage failed.
+        let reach = reach.await.map_err(|_| PipelineError::Failed)?;
+        let logits = logits.await.map_err(|_| PipelineError::Failed)?;
+        let logits = logits.map_err(|_| PipelineError::Failed)?;
+        let verdict = inner.readings.verdict(&logits, reach, &inner.info.id);
+        verdict.ok_or_else(|| {
+            tracing::error!("the model answered with something that is not a number");
+            PipelineError::Failed
+        })
+    }
+
+    /// The model that makes the verdicts.
+    pub fn model(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    /// Takes no more work and returns when all that was accepted is answered.
+    pub async fn shutdown(&self) {
+        self.0.queue.close();
+        self.0.queue.idle().await;
+    }
+}
+
+/// Tokens of a message and what its verdict will say of the reading; `None` where the library fails.
+fn prepare(tokeniser: &Tokeniser, message: &Message) -> Option<(Tokens, Reach)> {
+    // A fault in a library must cost one message, not the process.
+    let encoded = catch_unwind(AssertUnwindSafe(|| {
+        let language = language::detect(message.text(), message.language_hint());
+        tokeniser.encode(message.text()).map(|tokens| (tokens, language))
+    }));
+    let Ok(Ok((tokens, language))) = encoded else {
+        tracing::error!(bytes = message.text().len(), "a message could not be tokenised");
+        return None;
+    };
+    let tokens_read = u32::try_from(tokens.ids.len()).unwrap_or(u32::MAX);
+    let reach = Reach { tokens_read, truncated: tokens.truncated, language };
+    Some((tokens, reach))
+}

@@ -1,0 +1,207 @@
+//! Wire types to the domain's and back: where a client's bytes are checked, and nowhere else.
+//!
+//! Values of enums that we do not know are tolerated, so that newer clients can talk to us.
+//! Depends on the domain and on what the pipeline tells of its model.
+
+use crate::config::ServerConfig;
+use crate::message::{
+    Channel, Intent, InvalidMessage, Language, MAX_ID_BYTES, MAX_TEXT_BYTES, Message, ModelId,
+    Sentiment, Verdict,
+};
+use crate::pipeline::ModelInfo;
+use crate::rpc::pb;
+use crate::rpc::status::{Place, RpcError};
+
+/// The most messages of one batch.
+pub const MAX_BATCH_MESSAGES: usize = 1024;
+
+/// Checks a message as it came in.
+pub(super) fn message(raw: Option<pb::Message>, place: Place) -> Result<Message, RpcError> {
+    let raw = raw.ok_or(RpcError::Missing(place))?;
+    checked(raw).map_err(|invalid| RpcError::Invalid(place, invalid))
+}
+
+fn checked(raw: pb::Message) -> Result<Message, InvalidMessage> {
+    let hint = utf8("language_hint", raw.language_hint)?;
+    let hint = Some(hint).filter(|tag| !tag.is_empty()).map(|tag| Language::from_tag(&tag));
+    let message = Message::new(utf8("id", raw.id)?, utf8("text", raw.text)?)?
+        .with_context(utf8("context", raw.context)?)?
+        .with_channel(channel(raw.channel))
+        .with_language_hint(hint);
+    Ok(message)
+}
+
+/// A string field; the generated code leaves the check to us (see `build.rs`).
+fn utf8(field: &'static str, bytes: Vec<u8>) -> Result<String, InvalidMessage> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        InvalidMessage { field, reason: format!("is not valid UTF-8 from byte {at}") }
+    })
+}
+
+/// The caller's id, as far as it can be given back.
+pub(super) fn id(raw: Option<&pb::Message>) -> String {
+    raw.filter(|message| message.id.len() <= MAX_ID_BYTES)
+        .and_then(|message| std::str::from_utf8(&message.id).ok())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The wire has the channels in the domain's order, from 1. Unknown values are no channel.
+fn channel(value: i32) -> Option<Channel> {
+    let index = usize::try_from(value).ok()?.checked_sub(1)?;
+    Channel::ALL.get(index).copied()
+}
+
+fn intent(intent: Intent) -> pb::Intent {
+    match intent {
+        Intent::Question => pb::Intent::Question,
+        Intent::Complaint => pb::Intent::Complaint,
+        Intent::Compliment => pb::Intent::Compliment,
+        Intent::FactualError => pb::Intent::FactualError,
+    }
+}
+
+fn sentiment(sentiment: Sentiment) -> pb::Sentiment {
+    match sentiment {
+        Sentiment::Negative => pb::Sentiment::Negative,
+        Sentiment::Neutral => pb::Sentiment::Neutral,
+        Sentiment::Positive => pb::Sentiment::Positive,
+    }
+}
+
+fn model_id(id: &ModelId) -> pb::ModelId {
+    pb::ModelId { version: id.version.clone(), digest: id.digest.clone() }
+}
+
+/// What goes back to the caller that sent `id`.
+pub(super) fn verdict(id: String, verdict: &Verdict) -> pb::Verdict {
+    let [negative, neutral, positive] = verdict.sentiment_probabilities;
+    let intents = Intent::ALL
+        .into_iter()
+        .map(|each| {
+            let judgement = verdict.intent(each);
+            pb::IntentVerdict {
+                intent: intent(each).into(),
+                probability: judgement.probability,
+                holds: judgement.holds,
+            }
+        })
+        .collect();
+    pb::Verdict {
+        id,
+        intents,
+        primary_intent: verdict.primary.map_or(pb::Intent::None, intent).into(),
+        urgent: Some(pb::Judgement {
+            probability: verdict.urgent.probability,
+            holds: verdict.urgent.holds,
+        }),
+        sentiment: Some(pb::SentimentVerdict {
+            sentiment: sentiment(verdict.sentiment).into(),
+            negative,
+            neutral,
+            positive,
+            score: verdict.sentiment_score(),
+        }),
+        needs_review: verdict.needs_review,
+        language: verdict.language.tag().to_owned(),
+        tokens_read: verdict.tokens_read,
+        truncated: verdict.truncated,
+        context_read: verdict.context_read,
+        model: Some(model_id(&verdict.model)),
+    }
+}
+
+/// What GetModel tells of the model.
+pub(super) fn model(info: &ModelInfo) -> pb::Model {
+    let thresholds = Intent::ALL.into_iter().zip(info.intent_thresholds);
+    pb::Model {
+        id: Some(model_id(&info.id)),
+        name: info.name.clone(),
+        languages: info.languages.clone(),
+        max_tokens: info.max_tokens.try_into().unwrap_or(u32::MAX),
+        intent_thresholds: thresholds
+            .map(|(each, threshold)| pb::IntentThreshold { intent: intent(each).into(), threshold })
+            .collect(),
+        urgent_threshold: info.urgent_threshold,
+        trained_on: info.trained_on.clone(),
+    }
+}
+
+/// What GetModel tells of the limits.
+pub(super) fn limits(config: &ServerConfig) -> pb::Limits {
+    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    pb::Limits {
+        max_batch_messages: narrow(MAX_BATCH_MESSAGES),
+        max_text_bytes: narrow(MAX_TEXT_BYTES),
+        max_id_bytes: narrow(MAX_ID_BYTES),
+        max_request_bytes: config.max_request_bytes().try_into().unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_the_wire_are_those_of_the_domain() {
+        assert_eq!(channel(pb::Channel::Unspecified.into()), None);
+        for (value, known) in (1..).zip(Channel::ALL) {
+            let wire = pb::Channel::try_from(value).unwrap();
+            let name = format!("CHANNEL_{}", known.name().to_uppercase());
+            assert_eq!(wire.as_str_name(), name);
+            assert_eq!(channel(value), Some(known));
+        }
+        let one_more = i32::try_from(Channel::ALL.len()).unwrap() + 1;
+        assert!(pb::Channel::try_from(one_more).is_err(), "a channel the domain does not have");
+        for unknown in [one_more, 4_711, -1, i32::MIN, i32::MAX] {
+            assert_eq!(channel(unknown), None);
+        }
+    }
+
+    #[test]
+    fn labels_of_the_wire_are_those_of_the_domain() {
+        for each in Intent::ALL {
+            let name = format!("INTENT_{}", each.name().to_uppercase());
+            assert_eq!(intent(each).as_str_name(), name);
+        }
+        for each in Sentiment::ALL {
+            let name = format!("SENTIMENT_{}", each.name().to_uppercase());
+            assert_eq!(sentiment(each).as_str_name(), name);
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_message_is_taken_over() {
+        let raw = pb::Message {
+            id: b"7".to_vec(),
+            text: "Hoe laat gaan jullie open?".into(),
+            context: b"We zijn weer open".to_vec(),
+            channel: pb::Channel::Forum.into(),
+            language_hint: b"nl-BE".to_vec(),
+        };
+        let message = message(Some(raw), Place::Only).unwrap();
+        assert_eq!(message.id(), "7");
+        assert_eq!(message.text(), "Hoe laat gaan jullie open?");
+        assert_eq!(message.context(), Some("We zijn weer open"));
+        assert_eq!(message.channel(), Some(Channel::Forum));
+        assert_eq!(message.language_hint(), Some(Language::Dutch));
+    }
+
+    #[test]
+    fn bad_utf8_is_refused_field_by_field_without_quoting() {
+        let bad = || b"ok\xff".to_vec();
+        let good = || pb::Message { text: b"hello".to_vec(), ..Default::default() };
+        let cases = [
+            ("id", pb::Message { id: bad(), ..good() }),
+            ("text", pb::Message { text: bad(), ..good() }),
+            ("context", pb::Message { context: bad(), ..good() }),
+            ("language_hint", pb::Message { language_hint: bad(), ..good() }),
+        ];
+        for (field, raw) in cases {
+            let invalid = checked(raw).unwrap_err();
+            let reason = "is not valid UTF-8 from byte 2".to_owned();
+            assert_eq!(invalid, InvalidMessage { field, reason });
+        }
+    }
+}

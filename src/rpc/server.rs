@@ -1,0 +1,245 @@
+//! The service itself: takes calls, asks the pipeline, replies.
+//!
+//! The world is handed in: a bound listener, a loaded pipeline, a checked configuration, and a
+//! future that says when to stop. Depends on the pipeline and on the rest of `rpc`.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+use futures::stream::{self, BoxStream};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::config::ServerConfig;
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::rpc::access::{Access, Call};
+use crate::rpc::convert::{self, MAX_BATCH_MESSAGES};
+use crate::rpc::pb::classifier_server::{self, ClassifierServer};
+use crate::rpc::status::{Place, RpcError};
+use crate::rpc::{connection, health, pb};
+
+/// Why the server could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The contract built into this program cannot be shown by reflection.
+    #[error("the service's descriptors cannot be used")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the transport failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves until `shutdown` completes, then finishes the calls that were accepted.
+///
+/// New connections are refused from then on, health turns to NOT_SERVING, streams get the replies
+/// to what was read from them. Calls that take longer than the configuration's drain timeout are
+/// left behind: they end with the runtime.
+///
+/// # Errors
+/// [`ServeError`] where serving cannot begin or the transport fails. A client cannot bring either
+/// about.
+pub async fn run(
+    listener: TcpListener,
+    pipeline: Pipeline,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let (stop, stopping) = watch::channel(false);
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let classifier =
+        Classifier { pipeline, config: Arc::new(config.clone()), stopping: stopping.clone() };
+    let routes = Routes::new(
+        ClassifierServer::new(classifier).max_decoding_message_size(config.max_request_bytes()),
+    )
+    .add_service(health::service(stopping.clone()))
+    .add_service(reflect().build_v1()?)
+    .add_service(reflect().build_v1alpha()?)
+    .prepare();
+    let service = Access::new(routes, config.max_calls(), config.call_timeout());
+
+    let accepted = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(ServerConfig::KEEPALIVE_INTERVAL));
+    let signal = async move {
+        shutdown.await;
+        tracing::info!("shutting down: finishing the calls that were accepted");
+        stop.send_replace(true);
+    };
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(ServerConfig::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(ServerConfig::KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(u32::try_from(config.max_calls()).ok())
+        .serve_with_incoming_shutdown(
+            service,
+            connection::incoming(accepted, stopping.clone()),
+            signal,
+        );
+    let mut began = stopping;
+    let overdue = async move {
+        let begun = began.wait_for(|stopping| *stopping).await.is_ok();
+        if !begun {
+            // Serving has ended without a shutdown: there is nothing to wait for.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(config.drain_timeout()).await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = overdue => {
+            tracing::warn!("some calls were not finished in time; leaving them");
+            Ok(())
+        }
+    }
+}
+
+/// `klankbord.v1.Classifier`.
+pub(super) struct Classifier {
+    pipeline: Pipeline,
+    config: Arc<ServerConfig>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Checks one message, waits for its verdict. Dropping the future cancels the work.
+async fn classify(
+    pipeline: &Pipeline,
+    raw: Option<pb::Message>,
+    place: Place,
+) -> Result<pb::Verdict, RpcError> {
+    let message = convert::message(raw, place)?;
+    let id = message.id().to_owned();
+    let verdict = pipeline.classify(message).await?;
+    Ok(convert::verdict(id, &verdict))
+}
+
+#[tonic::async_trait]
+impl classifier_server::Classifier for Classifier {
+    async fn classify(
+        &self,
+        request: Request<pb::ClassifyRequest>,
+    ) -> Result<Response<pb::ClassifyResponse>, Status> {
+        Call::of(request.extensions()).add_items(1);
+        let message = request.into_inner().message;
+        let verdict = classify(&self.pipeline, message, Place::Only).await?;
+        Ok(Response::new(pb::ClassifyResponse { verdict: Some(verdict) }))
+    }
+
+    async fn classify_batch(
+        &self,
+        request: Request<pb::ClassifyBatchRequest>,
+    ) -> Result<Response<pb::ClassifyBatchResponse>, Status> {
+        use pb::classify_batch_result::Result as Outcome;
+
+        let call = Call::of(request.extensions());
+        let messages = request.into_inner().messages;
+        call.add_items(messages.len());
+        if messages.len() > MAX_BATCH_MESSAGES {
+            return Err(RpcError::BatchTooLong(messages.len()).into());
+        }
+        let results = messages.into_iter().enumerate().map(async |(index, message)| {
+            let outcome = match classify(&self.pipeline, Some(message), Place::InBatch(index)).await
+            {
+                Ok(verdict) => Outcome::Verdict(verdict),
+                Err(error) => Outcome::Error(error.into()),
+            };
+            pb::ClassifyBatchResult { result: Some(outcome) }
+        });
+        let results = join_all(results).await;
+        Ok(Response::new(pb::ClassifyBatchResponse { results }))
+    }
+
+    type ClassifyStreamStream = BoxStream<'static, Result<pb::ClassifyStreamResponse, Status>>;
+
+    async fn classify_stream(
+        &self,
+        request: Request<Streaming<pb::ClassifyStreamRequest>>,
+    ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
+        let call = Call::of(request.extensions());
+        call.reply_later();
+        let pipeline = self.pipeline.clone();
+        // Why reading stopped, unless the caller was done. Told after the last reply: a status
+        // ends a stream, and would cut off replies that are still in the works.
+        let ending = Arc::new(OnceLock::<Status>::new());
+
+        let mut stopping = self.stopping.clone();
+        let stopped = {
+            let ending = Arc::clone(&ending);
+            async move {
+                // An error says that the server itself is gone.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+                let _ = ending.set(RpcError::from(PipelineError::ShuttingDown).into());
+            }
+        };
+        let overdue = {
+            let (call, ending) = (Arc::clone(&call), Arc::clone(&ending));
+            async move {
+                call.deadline().await;
+                let _ = ending.set(RpcError::DeadlineExceeded.into());
+            }
+        };
+        let broken = Arc::clone(&ending);
+        let read = request
+            .into_inner()
+            .take_until(stopped)
+            // The first error is the last item.
+            .scan((), move |(), read| {
+                let read = read.map_err(|status| broken.set(status)).ok();
+                std::future::ready(read)
+            });
+        let counted = Arc::clone(&call);
+        let replies = read
+            .enumerate()
+            .map(move |(index, request)| {
+                counted.add_items(1);
+                let pipeline = pipeline.clone();
+                async move { reply(&pipeline, index, request.message).await }
+            })
+            // The window: a caller that reads slowly is read from slowly, and holds up no other.
+            .buffer_unordered(self.config.stream_window())
+            .take_until(overdue)
+            .map(Ok);
+        let end = stream::once(async move {
+            let status = ending.get().cloned();
+            call.end(status.as_ref().map_or(Code::Ok, Status::code));
+            status.map(Err)
+        });
+        let end = end.filter_map(std::future::ready);
+        Ok(Response::new(replies.chain(end).boxed()))
+    }
+
+    async fn get_model(
+        &self,
+        _: Request<pb::GetModelRequest>,
+    ) -> Result<Response<pb::GetModelResponse>, Status> {
+        Ok(Response::new(pb::GetModelResponse {
+            model: Some(convert::model(self.pipeline.model())),
+            limits: Some(convert::limits(&self.config)),
+        }))
+    }
+}
+
+/// The reply to one request of a stream.
+async fn reply(
+    pipeline: &Pipeline,
+    index: usize,
+    message: Option<pb::Message>,
+) -> pb::ClassifyStreamResponse {
+    use pb::classify_stream_response::Result as Outcome;
+
+    let id = convert::id(message.as_ref());
+    let index = u64::try_from(index).unwrap_or(u64::MAX);
+    let outcome = match classify(pipeline, message, Place::Only).await {
+        Ok(verdict) => Outcome::Verdict(verdict),
+        Err(error) => Outcome::Error(error.into()),
+    };
+    pb::ClassifyStreamResponse { id, index, result: Some(outcome) }
+}

@@ -1,0 +1,65 @@
+//! Tracing set-up. Logs go to standard error: lines for people on a terminal, JSON elsewhere.
+//!
+//! Message text never reaches a log. The crate's own events carry sizes, counts and codes only, and
+//! the libraries below it are held to their warnings unless `KLANKBORD_LOG` names them: at their
+//! finest they trace what passes over the wire. This module depends on nothing else in the crate.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::TryInitError;
+
+/// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`, such as
+/// `klankbord=debug`.
+pub const FILTER_VARIABLE: &str = "KLANKBORD_LOG";
+const DEFAULT_FILTER: &str = "warn,klankbord=info";
+
+/// How log events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// One line an event, for people.
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter in the environment cannot be read.
+    #[error("the filter in {FILTER_VARIABLE} is not valid")]
+    Filter(#[source] ParseError),
+    /// Something else in this process has set it up.
+    #[error("logging is already set up")]
+    AlreadySet(#[source] TryInitError),
+}
+
+/// Sets up logging for the whole process.
+///
+/// # Errors
+/// [`TelemetryError`] where the filter is not valid, or where it was set up before.
+pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+    let filter = match std::env::var(FILTER_VARIABLE) {
+        Ok(filter) => EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?,
+        Err(_) => EnvFilter::new(DEFAULT_FILTER),
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let terminal = std::io::stderr().is_terminal();
+    let set = match (format, terminal) {
+        (LogFormat::Human, _) | (LogFormat::Auto, true) => {
+            tracing_subscriber::util::SubscriberInitExt::try_init(
+                subscriber.with_ansi(terminal).with_target(false).finish(),
+            )
+        }
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
+            tracing_subscriber::util::SubscriberInitExt::try_init(
+                subscriber.json().flatten_event(true).finish(),
+            )
+        }
+    };
+    set.map_err(TelemetryError::AlreadySet)
+}

@@ -1,0 +1,152 @@
+//! The training loss, with its gradient in closed form.
+//!
+//! Cross-entropy of each known label: logistic for the intents and urgent, softmax for sentiment.
+//! Unknown labels add nothing. May depend on: `model::{labels, ops}`, candle.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::message::Sentiment;
+use crate::model::labels::LOGITS;
+use crate::model::ops::with_values;
+
+/// Share of sentiment in the loss; each intent has 1.
+const SENTIMENT: f32 = 1.0;
+/// Share of urgent, which is rare and second to the intents.
+const URGENT: f32 = 0.5;
+
+/// What is known of one message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// In the order of `Intent::ALL`; `None` where unknown.
+    pub intents: [Option<bool>; 4],
+    pub sentiment: Option<Sentiment>,
+    pub urgent: Option<bool>,
+    /// How much this message counts.
+    pub weight: f32,
+}
+
+/// Mean loss of a batch, as an operation on its logits: (B, [`LOGITS`]) -> scalar.
+pub struct JointLoss {
+    /// One a message.
+    pub targets: Vec<Target>,
+    /// Moves each target that share of the way to indifference (Szegedy et al. 2016).
+    pub smoothing: f32,
+}
+
+impl JointLoss {
+    /// Loss of one row, and its gradient added to `gradient`, both scaled by `scale`.
+    fn row(&self, z: &[f32], target: &Target, scale: f32, gradient: &mut [f32]) -> f32 {
+        let mut loss = 0.0;
+        let mut logistic = |index: usize, known: Option<bool>, share: f32| {
+            let Some(holds) = known else { return };
+            let y = (if holds { 1.0 } else { 0.0 }) * (1.0 - self.smoothing) + 0.5 * self.smoothing;
+            let x = z[index];
+            loss += share * scale * (x.max(0.0) - x * y + (-x.abs()).exp().ln_1p());
+            gradient[index] += share * scale * (1.0 / (1.0 + (-x).exp()) - y);
+        };
+        for (index, known) in target.intents.into_iter().enumerate() {
+            logistic(index, known, 1.0);
+        }
+        logistic(7, target.urgent, URGENT);
+        if let Some(sentiment) = target.sentiment {
+            let z = &z[4..7];
+            let most = z.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f32 = z.iter().map(|z| (z - most).exp()).sum();
+            for (class, z) in z.iter().enumerate() {
+                let hit = if class == sentiment as usize { 1.0 } else { 0.0 };
+                let y = hit * (1.0 - self.smoothing) + self.smoothing / 3.0;
+                let log_p = z - most - sum.ln();
+                loss -= SENTIMENT * scale * y * log_p;
+                gradient[4 + class] += SENTIMENT * scale * (log_p.exp() - y);
+            }
+        }
+        loss
+    }
+
+    fn run(&self, logits: &[f32]) -> (f32, Vec<f32>) {
+        let mut gradient = vec![0f32; logits.len()];
+        let mean = 1.0 / self.targets.len() as f32;
+        let rows = logits.chunks_exact(LOGITS).zip(gradient.chunks_exact_mut(LOGITS));
+        let loss = rows
+            .zip(&self.targets)
+            .map(|((z, gradient), target)| self.row(z, target, mean * target.weight, gradient))
+            .sum();
+        (loss, gradient)
+    }
+}
+
+impl CustomOp1 for JointLoss {
+    fn name(&self) -> &'static str {
+        "joint-loss"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        if layout.shape().dims2()? != (self.targets.len(), LOGITS) {
+            bail!("joint-loss: {:?} for {} targets", layout.shape(), self.targets.len());
+        }
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("joint-loss: not contiguous");
+        };
+        let (loss, _) = self.run(&logits.as_slice::<f32>()?[start..end]);
+        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _loss: &Tensor, outer: &Tensor) -> Result<Option<Tensor>> {
+        let (_, gradient) = with_values(logits, |logits| Ok(self.run(logits)))?;
+        let gradient = Tensor::from_vec(gradient, logits.shape(), logits.device())?;
+        gradient.broadcast_mul(outer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::ops::Tape;
+
+    const TARGETS: [Target; 2] = [
+        Target {
+            intents: [Some(true), Some(false), None, Some(true)],
+            sentiment: Some(Sentiment::Negative),
+            urgent: Some(false),
+            weight: 1.0,
+        },
+        Target { intents: [None; 4], sentiment: None, urgent: Some(true), weight: 0.5 },
+    ];
+
+    #[test]
+    fn gradient_matches_differences_and_unknown_labels_have_none() -> Result<()> {
+        let z: Vec<f32> = (0..16).map(|i| ((i * 7) % 11) as f32 / 3.0 - 1.5).collect();
+        let joint = || JointLoss { targets: TARGETS.to_vec(), smoothing: 0.1 };
+        let tensor = |z: &[f32]| Tensor::from_slice(z, (2, LOGITS), &Device::Cpu);
+        let tape = Tape::recording();
+        let leaf = tape.leaf(&tensor(&z)?);
+        let loss = tape.custom(joint(), &leaf)?;
+        let gradients = tape.backward(&loss)?;
+        let gradient = gradients.get(&leaf).unwrap().flatten_all()?.to_vec1::<f32>()?;
+        for i in 0..z.len() {
+            let at = |step: f32| -> Result<f32> {
+                let mut moved = z.clone();
+                moved[i] += step;
+                tensor(&moved)?.apply_op1(joint())?.to_scalar::<f32>()
+            };
+            let slope = (at(1e-2)? - at(-1e-2)?) / 2e-2;
+            assert!((slope - gradient[i]).abs() < 1e-3, "{i}: {slope} vs {}", gradient[i]);
+        }
+        assert_eq!(gradient[2], 0.0, "an unknown intent");
+        assert!(gradient[8..15].iter().all(|g| *g == 0.0), "only urgent is known");
+        Ok(())
+    }
+
+    #[test]
+    fn is_the_textbook_cross_entropy() -> Result<()> {
+        let z = Tensor::zeros((2, LOGITS), candle_core::DType::F32, &Device::Cpu)?;
+        let joint = JointLoss { targets: TARGETS.to_vec(), smoothing: 0.0 };
+        let loss = z.apply_op1(joint)?.to_scalar::<f32>()?;
+        let (ln2, ln3) = (2f32.ln(), 3f32.ln());
+        let expected = (3.0 * ln2 + ln3 + 0.5 * ln2) / 2.0 + 0.5 * 0.5 * ln2 / 2.0;
+        assert!((loss - expected).abs() < 1e-6, "{loss} vs {expected}");
+        Ok(())
+    }
+}

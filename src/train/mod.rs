@@ -1,0 +1,12 @@
+//! Training: labelled records in, a model folder out.
+//!
+//! `corpus` reads and tokenises, `fit` runs the epochs with `loss` and `optimiser`, `checkpoint`
+//! survives interruption, `tune` fits calibration and thresholds. May depend on everything but
+//! transport and queueing.
+
+pub mod checkpoint;
+pub mod corpus;
+pub mod fit;
+pub mod loss;
+pub mod optimiser;
+pub mod tune;

@@ -1,0 +1,193 @@
+//! Calibration and thresholds, fitted on dev messages that were not trained on.
+//!
+//! May depend on: `message`, `model::labels`, `train::corpus`.
+
+use super::corpus::Example;
+use crate::message::{Judgement, Sentiment};
+use crate::model::labels::{Logits, Reading, Readings};
+
+/// Share of messages that may be flagged for review.
+const REVIEWED: f64 = 0.15;
+
+/// Fits a reading of each logit: Platt scaling for probabilities, the threshold with the best F1,
+/// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages.
+pub fn tune(examples: &[Example], logits: &[Logits]) -> Readings {
+    let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<(f32, bool)> {
+        let pairs = examples.iter().zip(logits);
+        pairs.filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
+    };
+    let intents = std::array::from_fn(|i| reading(&known(i, &|e: &Example| e.target.intents[i])));
+    let urgent = reading(&known(7, &|e: &Example| e.target.urgent));
+    let sentiments: Vec<_> = examples
+        .iter()
+        .zip(logits)
+        .filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s)))
+        .collect();
+    let mut readings = Readings {
+        intents,
+        urgent,
+        sentiment_temperature: temperature(&sentiments),
+        review_margin: 0.0,
+    };
+    readings.review_margin = margin(&readings, logits);
+    readings
+}
+
+/// Platt scaling and the threshold with the best F1 for one yes/no logit.
+fn reading(pairs: &[(f32, bool)]) -> Reading {
+    let positives = pairs.iter().filter(|(_, holds)| *holds).count();
+    // With a handful of examples of either kind a fit says more about them than about the label.
+    if positives < 10 || pairs.len() - positives < 10 {
+        return Reading::default();
+    }
+    let (scale, shift) = platt(pairs);
+    let mut reading = Reading { scale, shift, threshold: 0.5 };
+    let mut judged: Vec<(f32, bool)> =
+        pairs.iter().map(|(z, holds)| (reading.judge(*z).probability, *holds)).collect();
+    judged.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // F1 at a threshold between each neighbouring two; averaged over neighbouring cuts, since the
+    // single best cut owes its place to chance.
+    let mut hits = 0usize;
+    let scores: Vec<f64> = judged
+        .iter()
+        .enumerate()
+        .map(|(index, (_, holds))| {
+            hits += usize::from(*holds);
+            2.0 * hits as f64 / (index + 1 + positives) as f64
+        })
+        .collect();
+    let reach = (pairs.len() / 50).max(1);
+    let smooth = |index: usize| {
+        let around = &scores[index.saturating_sub(reach)..(index + reach + 1).min(scores.len())];
+        around.iter().sum::<f64>() / around.len() as f64
+    };
+    let best = (0..judged.len()).max_by(|&a, &b| smooth(a).total_cmp(&smooth(b))).unwrap_or(0);
+    let next = judged.get(best + 1).map_or(0.0, |(p, _)| *p);
+    reading.threshold = ((judged[best].0 + next) / 2.0).clamp(0.1, 0.9);
+    reading
+}
+
+/// Scale and shift with the least logistic loss, by Newton's method, with Platt's smoothed targets.
+fn platt(pairs: &[(f32, bool)]) -> (f32, f32) {
+    let positives = pairs.iter().filter(|(_, holds)| *holds).count() as f64;
+    let negatives = pairs.len() as f64 - positives;
+    let (high, low) = ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0));
+    let loss = |a: f64, b: f64| -> f64 {
+        let one = |(z, holds): &(f32, bool)| {
+            let (x, y) = (a * f64::from(*z) + b, if *holds { high } else { low });
+            x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
+        };
+        pairs.iter().map(one).sum()
+    };
+    let (mut a, mut b) = (1f64, 0f64);
+    for _ in 0..50 {
+        let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (0.0, 0.0, 1e-9, 0.0, 1e-9);
+        for (z, holds) in pairs {
+            let z = f64::from(*z);
+            let p = 1.0 / (1.0 + (-(a * z + b)).exp());
+            let (d, w) = (p - if *holds { high } else { low }, p * (1.0 - p));
+            (ga, gb) = (ga + d * z, gb + d);
+            (haa, hab, hbb) = (haa + w * z * z, hab + w * z, hbb + w);
+        }
+        let determinant = haa * hbb - hab * hab;
+        let (da, db) = ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant);
+        let before = loss(a, b);
+        let mut step = 1.0;
+        while step > 1e-6 && loss(a - step * da, b - step * db) > before {
+            step /= 2.0;
+        }
+        (a, b) = (a - step * da, b - step * db);
+        if (step * da).abs() + (step * db).abs() < 1e-7 {
+            break;
+        }
+    }
+    // A logit that ranks the wrong way round must not be turned about in silence.
+    if a > 0.0 { (a as f32, b as f32) } else { (1.0, 0.0) }
+}
+
+/// The temperature with the least cross-entropy, by golden-section search over its logarithm.
+fn temperature(pairs: &[([f32; 3], Sentiment)]) -> f32 {
+    if pairs.len() < 30 {
+        return 1.0;
+    }
+    let loss = |log_t: f64| -> f64 {
+        let t = log_t.exp();
+        let one = |(z, s): &([f32; 3], Sentiment)| {
+            let z = z.map(|z| f64::from(z) / t);
+            let most = z.iter().copied().fold(f64::MIN, f64::max);
+            most + z.iter().map(|z| (z - most).exp()).sum::<f64>().ln() - z[*s as usize]
+        };
+        pairs.iter().map(one).sum()
+    };
+    let ratio = (5f64.sqrt() - 1.0) / 2.0;
+    let (mut low, mut high) = (-2f64, 2f64);
+    while high - low > 1e-4 {
+        let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
+        if loss(a) < loss(b) { high = b } else { low = a }
+    }
+    ((low + high) / 2.0).exp() as f32
+}
+
+/// The margin under which [`REVIEWED`] of the messages are too close to call.
+fn margin(readings: &Readings, logits: &[Logits]) -> f32 {
+    let mut distances: Vec<f32> = logits.iter().map(|z| distance(readings, z)).collect();
+    distances.sort_by(f32::total_cmp);
+    let index = (distances.len() as f64 * REVIEWED) as usize;
+    distances.get(index).map_or(0.1, |d| d.clamp(0.0, 0.5))
+}
+
+/// How near the nearest decision is to going the other way.
+fn distance(readings: &Readings, logits: &Logits) -> f32 {
+    let gap = |r: &Reading, z: f32| {
+        let Judgement { probability, .. } = r.judge(z);
+        (probability - r.threshold).abs()
+    };
+    let mut sentiment = readings.sentiment(logits);
+    sentiment.sort_by(|a, b| b.total_cmp(a));
+    let intents = readings.intents.iter().zip(logits).map(|(r, z)| gap(r, *z));
+    intents
+        .chain([gap(&readings.urgent, logits[7]), sentiment[0] - sentiment[1]])
+        .fold(f32::MAX, f32::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platt_finds_the_true_scale_and_shift() {
+        // Labels drawn at their exact rate from p = 1 / (1 + exp(-(2 z - 1))).
+        let mut pairs = Vec::new();
+        for step in -20..=20 {
+            let z = step as f32 / 10.0;
+            let p = 1.0 / (1.0 + (-(2.0 * z - 1.0)).exp());
+            let positives = (p * 1000.0).round() as usize;
+            pairs.extend((0..1000).map(|i| (z, i < positives)));
+        }
+        let (scale, shift) = platt(&pairs);
+        assert!((scale - 2.0).abs() < 0.02 && (shift + 1.0).abs() < 0.02, "{scale} {shift}");
+    }
+
+    #[test]
+    fn temperature_finds_how_much_too_sure_the_logits_are() {
+        let mut pairs = Vec::new();
+        for (sentiment, count) in
+            [(Sentiment::Negative, 600), (Sentiment::Neutral, 300), (Sentiment::Positive, 100)]
+        {
+            let z = [0.6f32.ln() * 3.0, 0.3f32.ln() * 3.0, 0.1f32.ln() * 3.0];
+            pairs.extend((0..count).map(|_| (z, sentiment)));
+        }
+        let t = temperature(&pairs);
+        assert!((t - 3.0).abs() < 0.01, "{t}");
+    }
+
+    #[test]
+    fn thresholds_lie_where_f1_is_best_and_few_examples_change_nothing() {
+        let pairs: Vec<(f32, bool)> =
+            (0..400).map(|i| (i as f32 / 100.0 - 2.0, i >= 300)).collect();
+        let fitted = reading(&pairs);
+        let held = pairs.iter().filter(|(z, _)| fitted.judge(*z).holds).count();
+        assert!((90..=110).contains(&held), "{held} held, 100 do");
+        assert_eq!(reading(&pairs[296..304]), Reading::default());
+    }
+}
