@@ -8,8 +8,7 @@ use crate::message::Language;
 /// is not taken for Dutch for want of a better choice.
 const KNOWN: [Lang; 5] = [Lang::Nld, Lang::Eng, Lang::Deu, Lang::Fra, Lang::Spa];
 
-/// The language of `text`; where that cannot be told with confidence, the caller's `hint`, or else
-/// the best guess.
+/// The language of `text`; where that cannot be told with confidence, the caller's `hint`.
 pub fn detect(text: &str, hint: Option<Language>) -> Language {
     let Some(info) = Detector::with_allowlist(KNOWN.to_vec()).detect(text) else {
         return hint.unwrap_or(Language::Undetermined);
@@ -20,7 +19,7 @@ pub fn detect(text: &str, hint: Option<Language>) -> Language {
         _ => Language::Undetermined,
     };
     // Surer than a coin: a caller's hint is often just the language of the channel.
-    if info.confidence() > 0.5 { found } else { hint.unwrap_or(found) }
+    if info.confidence() > 0.5 { found } else { hint.unwrap_or(Language::Undetermined) }
 }
 
 #[cfg(test)]

@@ -20,11 +20,12 @@ use crate::language;
 use crate::message::{Message, ModelId, Verdict};
 use crate::model::bundle::{Bundle, BundleError, Manifest};
 use crate::model::engine::Engine;
-use crate::model::labels::{Reach, Readings};
+use crate::model::labels::{Calibration, Reach};
 use crate::model::net::{Mode, Net, NetError};
 use crate::tokenise::{Tokeniser, Tokens};
 
-/// How much may be accepted and unanswered: enough for several full batches of the largest call.
+/// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
+/// of the usual kind.
 const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
 /// How much is read at once. Products are at full speed from some 256 tokens on, so more only makes
 /// the next message wait longer.
@@ -86,8 +87,8 @@ impl ModelInfo {
             name: manifest.name.clone(),
             languages: manifest.languages.clone(),
             max_tokens: manifest.architecture.positions,
-            intent_thresholds: manifest.readings.intents.map(|reading| reading.threshold),
-            urgent_threshold: manifest.readings.urgent.threshold,
+            intent_thresholds: manifest.calibration.intents.map(|label| label.threshold),
+            urgent_threshold: manifest.calibration.urgent.threshold,
             trained_on: manifest.trained_on.clone(),
         }
     }
@@ -101,7 +102,7 @@ struct Inner {
     queue: Arc<Queue>,
     tokenising: ThreadPool,
     tokeniser: Arc<Tokeniser>,
-    readings: Readings,
+    calibration: Calibration,
     info: ModelInfo,
 }
 
@@ -123,7 +124,7 @@ impl Pipeline {
         let net = Net::new(manifest.architecture, &weights, Mode::Inference)?;
         drop(weights);
         let info = ModelInfo::new(&manifest, &id);
-        Self::start(Box::new(net), tokeniser, manifest.readings, info)
+        Self::start(Box::new(net), tokeniser, manifest.calibration, info)
     }
 
     /// Starts a pipeline around any engine.
@@ -133,7 +134,7 @@ impl Pipeline {
     pub fn start(
         engine: Box<dyn Engine>,
         tokeniser: Tokeniser,
-        readings: Readings,
+        calibration: Calibration,
         info: ModelInfo,
     ) -> Result<Self, LoadError> {
         let queue = Queue::new(BOUNDS);
@@ -144,7 +145,7 @@ impl Pipeline {
             .build()?;
         worker::start(Arc::clone(&queue), engine, LIMITS)?;
         let tokeniser = Arc::new(tokeniser);
-        Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, readings, info })))
+        Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, calibration, info })))
     }
 
     /// Classifies one message. Dropping the future cancels the work if it has not begun.
@@ -173,7 +174,7 @@ impl Pipeline {
         let reach = reach.await.map_err(|_| PipelineError::Failed)?;
         let logits = logits.await.map_err(|_| PipelineError::Failed)?;
         let logits = logits.map_err(|_| PipelineError::Failed)?;
-        let verdict = inner.readings.verdict(&logits, reach, &inner.info.id);
+        let verdict = inner.calibration.verdict(&logits, reach, &inner.info.id);
         verdict.ok_or_else(|| {
             tracing::error!("the model answered with something that is not a number");
             PipelineError::Failed

@@ -1,8 +1,10 @@
 //! Tracing set-up. Logs go to standard error: lines for people on a terminal, JSON elsewhere.
 //!
 //! Message text never reaches a log. The crate's own events carry sizes, counts and codes only, and
-//! the libraries below it are held to their warnings unless `KLANKBORD_LOG` names them: at their
-//! finest they trace what passes over the wire. This module depends on nothing else in the crate.
+//! the libraries below it are held to their warnings unless `KLANKBORD_LOG` names them. Records of
+//! the `log` crate are not taken over at all: the tokenizer's would trace every character that it
+//! normalises. A panic is logged with its place only, since its message may quote what it choked
+//! on. This module depends on nothing else in the crate.
 
 use std::io::IsTerminal;
 
@@ -61,5 +63,11 @@ pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
             )
         }
     };
-    set.map_err(TelemetryError::AlreadySet)
+    set.map_err(TelemetryError::AlreadySet)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(place, thread, "panic");
+    }));
+    Ok(())
 }

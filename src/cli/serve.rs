@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{ConfigError, ServerConfig};
 use crate::pipeline::{LoadError, Pipeline};
-use crate::rpc::{self, ServeError};
+use crate::rpc::{self, ServeError, Served};
 use crate::telemetry::{self, LogFormat, TelemetryError};
 
 /// Serve verdicts over gRPC.
@@ -148,8 +148,10 @@ async fn serve(
     let _ = writeln!(out, "listening on {bound}").and_then(|()| out.flush());
     drop(out);
 
-    rpc::run(listener, pipeline.clone(), config, stop).await?;
-    pipeline.shutdown().await;
+    // Calls left behind have no say in when the process ends; the others are done by now.
+    if rpc::run(listener, pipeline.clone(), config, stop).await? == Served::Drained {
+        pipeline.shutdown().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

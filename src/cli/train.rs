@@ -9,17 +9,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::batch::plan::Limits;
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
-use crate::model::labels::{LOGITS, Readings, logit_names};
+use crate::model::labels::{Calibration, logit_names};
 use crate::model::net::{Mode, Net, NetError};
 use crate::model::weights::Weights;
 use crate::tokenise::Tokeniser;
 use crate::train::corpus::{CorpusError, Example, load};
-use crate::train::fit::{Data, Event, FitError, FitSettings, Outcome, fit, predict};
+use crate::train::fit::{Data, Event, FitError, FitSettings, Outcome, clean, fit, predict};
 use crate::train::optimiser::AdamSettings;
 use crate::train::tune::tune;
 
@@ -148,7 +146,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let architecture = bundle.manifest.architecture;
     let mut weights = bundle.weights;
     if bundle.manifest.logits.is_empty() {
-        add_heads(&mut weights, architecture.hidden, args.seed);
+        weights.add_heads(architecture.hidden, args.seed);
     }
     let limit = args.max_tokens.min(architecture.positions);
     let read = |paths: &[PathBuf], weight: f32, limit: usize| -> Result<Vec<Example>, TrainError> {
@@ -178,7 +176,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let mut progress = Progress::new();
     let outcome = fit(
         architecture,
-        &weights,
+        (&weights, &bundle.id.digest),
         &data,
         &settings(args),
         &args.out,
@@ -195,8 +193,8 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     drop((bytes, weights));
     let net = Net::new(architecture, &shipped, Mode::Inference)?;
     let dev: Vec<Example> = data.dev.into_iter().flat_map(|(_, examples)| examples).collect();
-    let readings = match dev.is_empty() {
-        true => Readings::default(),
+    let calibration = match dev.is_empty() {
+        true => Calibration::default(),
         false => tune(&dev, &predict(&net, &dev)?),
     };
     let manifest = Manifest {
@@ -206,7 +204,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         architecture,
         languages: args.languages.clone(),
         logits: logit_names().map(str::to_owned).into(),
-        readings,
+        calibration,
         trained_on: args.data.iter().chain(&args.auxiliary).map(|path| stem(path)).collect(),
         recipe: recipe(args),
         files: BTreeMap::new(),
@@ -215,25 +213,40 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     Tokeniser::new(&bundle.tokenizer_json, Path::new(TOKENIZER), architecture.positions)
         .map_err(BundleError::from)?;
     Bundle::write(&args.out, manifest, &shipped, &bundle.tokenizer_json, compact)?;
+    clean(&args.out);
     Ok(format!("model written to {}; try `klankbord eval --model {0} FILE`", args.out.display()))
 }
 
 fn check(args: &TrainArgs) -> Result<(), TrainError> {
+    let at_least_one = [
+        ("epochs", args.epochs),
+        ("batch-tokens", args.batch_tokens),
+        ("batch-messages", args.batch_messages),
+        ("patience", args.patience),
+    ];
+    let shares = [
+        ("dropout", args.dropout),
+        ("smoothing", args.smoothing.into()),
+        ("warm-up", args.warm_up),
+        ("weight-decay", args.weight_decay),
+        ("rate", args.rate),
+    ];
+    let positive = [("rate", args.rate), ("clip", args.clip), ("head-factor", args.head_factor)];
     let refuse = |option, reason| Err(TrainError::Option { option, reason });
-    if args.epochs == 0 {
-        return refuse("epochs", "must be at least 1");
+    if let Some((option, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+        return refuse(option, "must be at least 1");
     }
-    if args.max_tokens < 3 || args.batch_tokens == 0 || args.batch_messages == 0 {
-        return refuse("max-tokens", "and batch sizes must leave room for a message");
+    if let Some((option, _)) = shares.into_iter().find(|(_, v)| !(0.0..1.0).contains(v)) {
+        return refuse(option, "must be at least 0 and under 1");
     }
-    if !(args.rate > 0.0 && args.rate < 1.0) {
-        return refuse("rate", "must lie between 0 and 1");
+    if let Some((option, _)) = positive.into_iter().find(|(_, v)| !(*v > 0.0 && v.is_finite())) {
+        return refuse(option, "must be above 0");
     }
-    if !(0.0..1.0).contains(&args.dropout) || !(0.0..1.0).contains(&args.smoothing) {
-        return refuse("dropout", "and --smoothing must be at least 0 and under 1");
+    if !(args.auxiliary_weight >= 0.0 && args.auxiliary_weight.is_finite()) {
+        return refuse("auxiliary-weight", "must not be negative");
     }
-    if args.patience == 0 {
-        return refuse("patience", "must be at least 1");
+    if args.max_tokens < 3 {
+        return refuse("max-tokens", "must be at least 3");
     }
     Ok(())
 }
@@ -242,7 +255,7 @@ fn settings(args: &TrainArgs) -> FitSettings {
     FitSettings {
         epochs: args.epochs,
         batch: Limits { tokens: args.batch_tokens, messages: args.batch_messages },
-        warm_up: args.warm_up.clamp(0.0, 1.0),
+        warm_up: args.warm_up,
         dropout: args.dropout,
         smoothing: args.smoothing,
         seed: args.seed,
@@ -287,15 +300,6 @@ fn recipe(args: &TrainArgs) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Small random heads on an encoder that has none.
-fn add_heads(weights: &mut Weights, width: usize, seed: u64) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let bound = (3.0 / width as f32).sqrt() * 0.5;
-    let values = (0..LOGITS * width).map(|_| rng.random_range(-bound..bound)).collect();
-    weights.tensors.insert("classifier.weight".into(), (vec![LOGITS, width], values));
-    weights.tensors.insert("classifier.bias".into(), (vec![LOGITS], vec![0.0; LOGITS]));
-}
-
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
@@ -330,7 +334,7 @@ impl Progress {
                 self.bar.set_length(steps as u64);
                 self.bar.set_position(done as u64);
             }
-            Event::Step { loss, messages, .. } => {
+            Event::Step { loss, messages } => {
                 self.done += 1;
                 self.messages += messages;
                 let pace = 0.02f32.max(1.0 / self.done as f32);

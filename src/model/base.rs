@@ -1,11 +1,13 @@
 //! Reader of the base encoder's file: multilingual-e5-small in 4-bit blocks (`E5S1`).
 //!
 //! The layout is described in `models/README.md`. Everything read is bounds-checked and every error
-//! says what was wrong and at which byte. May depend on: `half`. Knows nothing of candle.
+//! says what was wrong and at which byte. May depend on: `half`, `serde_json`. Knows nothing of candle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
+
+use super::cursor::Cursor;
 
 /// Weights per 4-bit block.
 const BLOCK: usize = 32;
@@ -34,9 +36,11 @@ pub enum BaseError {
 
 /// Sizes of a BERT encoder.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// Width of a token's vector, C.
     pub hidden: usize,
+    /// Transformer layers.
     pub layers: usize,
     /// Attention heads a layer; each is `hidden / heads` wide.
     pub heads: usize,
@@ -50,6 +54,25 @@ pub struct Architecture {
     pub token_types: usize,
     /// Added to the variance in layer norms.
     pub epsilon: f32,
+}
+
+impl Architecture {
+    /// Whether the sizes fit each other and no size is absurd.
+    pub fn is_sound(&self) -> bool {
+        let Architecture { hidden, layers, heads, ffn, .. } = *self;
+        let Architecture { vocabulary, positions, token_types, epsilon, .. } = *self;
+        let within = |size: usize, least: usize, most: usize| (least..=most).contains(&size);
+        within(hidden, 1, 1 << 14)
+            && within(layers, 1, 1 << 10)
+            && within(heads, 1, hidden)
+            && hidden.is_multiple_of(heads)
+            && within(ffn, 1, 1 << 16)
+            && within(vocabulary, MARKS, 1 << 24)
+            && within(positions, 3, 1 << 16)
+            && within(token_types, 1, 1 << 8)
+            && epsilon.is_finite()
+            && epsilon >= 0.0
+    }
 }
 
 /// The Unigram vocabulary and its normalisation.
@@ -76,6 +99,8 @@ pub struct Base<'a> {
     /// Pieces and normalisation.
     pub vocabulary: Vocabulary,
     tensors: BTreeMap<String, Entry>,
+    /// Where their list begins.
+    directory: usize,
 }
 
 /// Ids of the four marks that every vocabulary starts with: `<s> <pad> </s> <unk>`.
@@ -119,8 +144,9 @@ impl<'a> Base<'a> {
             return Err(corrupt("sizes", 8, reason));
         }
         let vocabulary = read_vocabulary(&mut cursor, architecture.vocabulary)?;
+        let directory = cursor.at;
         let tensors = read_directory(&mut cursor)?;
-        Ok(Base { data, architecture, vocabulary, tensors })
+        Ok(Base { data, architecture, vocabulary, tensors, directory })
     }
 
     /// The values of tensor `name`, row-major.
@@ -130,7 +156,8 @@ impl<'a> Base<'a> {
     pub fn tensor(&self, name: &str, elements: usize) -> Result<Vec<f32>, BaseError> {
         let entry = self.entry(name, elements)?;
         let bytes = &self.data[entry.offset..entry.offset + entry.bytes];
-        Ok(if entry.quantised { dequantise(bytes) } else { floats(bytes) })
+        let values = if entry.quantised { dequantise(bytes) } else { floats(bytes) };
+        finite(name, entry, values)
     }
 
     /// The given rows of tensor `name`, which has `rows` rows of `width`.
@@ -151,12 +178,13 @@ impl<'a> Base<'a> {
             let row = &bytes[id * row_bytes..(id + 1) * row_bytes];
             out.extend(if entry.quantised { dequantise(row) } else { floats(row) });
         }
-        Ok(out)
+        finite(name, entry, out)
     }
 
     fn entry(&self, name: &str, elements: usize) -> Result<&Entry, BaseError> {
         let Some(entry) = self.tensors.get(name) else {
-            return Err(corrupt("tensor directory", 0, format!("has no tensor {name}")));
+            let at = self.directory;
+            return Err(corrupt("tensor directory", at, format!("has no tensor {name}")));
         };
         if entry.elements != elements {
             let reason = format!("has {} elements, the sizes ask for {elements}", entry.elements);
@@ -165,11 +193,37 @@ impl<'a> Base<'a> {
         Ok(entry)
     }
 
-    /// Reads a list of ids to keep, one a line, and adds the four marks in front.
+    /// The ids of the pieces in a `tokenizer.json`, in its order; its first four are the marks.
+    fn ids_of_pieces(&self, json: &str) -> Result<Vec<usize>, BaseError> {
+        let fail = |why: String| BaseError::Keep(why);
+        let json: serde_json::Value =
+            serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
+        let pieces = json["model"]["vocab"].as_array();
+        let pieces = pieces.ok_or_else(|| fail("the tokenizer has no Unigram pieces".into()))?;
+        let known: HashMap<&str, usize> = self
+            .vocabulary
+            .pieces
+            .iter()
+            .enumerate()
+            .map(|(id, (p, _))| (p.as_str(), id))
+            .collect();
+        let mut ids: Vec<usize> = (0..MARKS).collect();
+        for piece in pieces.iter().skip(MARKS) {
+            let piece = piece[0].as_str().unwrap_or_default();
+            let id = known.get(piece).filter(|&&id| id >= MARKS);
+            ids.push(*id.ok_or_else(|| fail(format!("{piece:?} is not a piece of this file")))?);
+        }
+        Ok(ids)
+    }
+
+    /// Reads a list of ids to keep, one a line (or a `tokenizer.json` whose pieces to keep), and adds the four marks in front.
     ///
     /// # Errors
     /// [`BaseError::Keep`] where a line is no id of this vocabulary or stands twice.
     pub fn kept_ids(&self, list: &str) -> Result<Vec<usize>, BaseError> {
+        if list.trim_start().starts_with('{') {
+            return self.ids_of_pieces(list);
+        }
         let mut ids: Vec<usize> = (0..MARKS).collect();
         let mut seen = vec![false; self.vocabulary.pieces.len()];
         for (number, line) in list.lines().enumerate() {
@@ -194,6 +248,14 @@ impl<'a> Base<'a> {
     }
 }
 
+fn finite(name: &str, entry: &Entry, values: Vec<f32>) -> Result<Vec<f32>, BaseError> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(values);
+    }
+    let reason = "has infinite or undefined values".into();
+    Err(corrupt(&format!("tensor {name}"), entry.offset, reason))
+}
+
 fn read_vocabulary(cursor: &mut Cursor, rows: usize) -> Result<Vocabulary, BaseError> {
     let n = cursor.size("number of pieces", MARKS, rows)?;
     for (what, id) in [("<s>", 0), ("</s>", 2), ("<pad>", 1), ("<unk>", 3)] {
@@ -205,6 +267,7 @@ fn read_vocabulary(cursor: &mut Cursor, rows: usize) -> Result<Vocabulary, BaseE
         .map_err(|_| corrupt("length of the pieces", at, format!("{length} is too large")))?;
     let offsets_at = cursor.at;
     let offsets = numbers(cursor.take((n + 1) * 4, "piece offsets")?);
+    let scores_at = cursor.at;
     let scores = floats(cursor.take(n * 4, "piece scores")?);
     let blob_at = cursor.at;
     let blob = cursor.take(length, "pieces")?;
@@ -218,7 +281,8 @@ fn read_vocabulary(cursor: &mut Cursor, rows: usize) -> Result<Vocabulary, BaseE
         let piece = std::str::from_utf8(bytes)
             .map_err(|e| corrupt(&format!("piece {id}"), blob_at + from, e.to_string()))?;
         if !score.is_finite() {
-            return Err(corrupt(&format!("score of piece {id}"), offsets_at, score.to_string()));
+            let at = scores_at + 4 * id;
+            return Err(corrupt(&format!("score of piece {id}"), at, score.to_string()));
         }
         pieces.push((piece.to_owned(), score));
     }
@@ -272,7 +336,7 @@ fn read_directory(cursor: &mut Cursor) -> Result<BTreeMap<String, Entry>, BaseEr
     Ok(tensors)
 }
 
-fn corrupt(what: &str, at: usize, reason: String) -> BaseError {
+pub(super) fn corrupt(what: &str, at: usize, reason: String) -> BaseError {
     BaseError::Corrupt { what: what.to_owned(), at, reason }
 }
 
@@ -294,66 +358,6 @@ fn dequantise(bytes: &[u8]) -> Vec<f32> {
         out.extend(block[2..].iter().map(|b| value(b >> 4)));
     }
     out
-}
-
-/// A place in the file, moved along by each read.
-struct Cursor<'a> {
-    data: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], BaseError> {
-        let (from, length) = (self.at, self.data.len());
-        let to = from.saturating_add(count);
-        let Some(bytes) = self.data.get(from..to) else {
-            return Err(BaseError::Truncated { what: what.to_owned(), from, to, length });
-        };
-        self.at = to;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], BaseError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N, what)?);
-        Ok(array)
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32, BaseError> {
-        self.array(what).map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self, what: &str) -> Result<u64, BaseError> {
-        self.array(what).map(u64::from_le_bytes)
-    }
-
-    fn f32(&mut self, what: &str) -> Result<f32, BaseError> {
-        let at = self.at;
-        let value = self.array(what).map(f32::from_le_bytes)?;
-        match value.is_finite() {
-            true => Ok(value),
-            false => Err(corrupt(what, at, format!("is {value}"))),
-        }
-    }
-
-    /// An i32 that must lie in `least..=most`.
-    fn size(&mut self, what: &str, least: usize, most: usize) -> Result<usize, BaseError> {
-        let at = self.at;
-        let value = i32::from_le_bytes(self.array(what)?);
-        match usize::try_from(value) {
-            Ok(size) if (least..=most).contains(&size) => Ok(size),
-            _ if least == most => Err(corrupt(what, at, format!("is {value}, must be {least}"))),
-            _ => Err(corrupt(what, at, format!("is {value}, must be in {least}..={most}"))),
-        }
-    }
-
-    fn character(&mut self) -> Result<char, BaseError> {
-        let at = self.at;
-        let code = self.u32("normalisation entry")?;
-        char::from_u32(code).ok_or_else(|| {
-            corrupt("normalisation entry", at, format!("U+{code:X} is no character"))
-        })
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::base::Architecture;
-use super::labels::{Readings, logit_names};
+use super::labels::{Calibration, logit_names};
 use super::weights::{Weights, WeightsError};
 use crate::message::ModelId;
 use crate::tokenise::{TokeniseError, Tokeniser};
@@ -24,6 +24,9 @@ pub const MANIFEST: &str = "manifest.json";
 pub const WEIGHTS: &str = "model.safetensors";
 /// File with the tokenizer.
 pub const TOKENIZER: &str = "tokenizer.json";
+/// What to do about a damaged model.
+const REMEDY: &str =
+    "restore the folder from the release (`git checkout -- models`), or train again";
 /// Version of the manifest's own form.
 const FORMAT: u32 = 1;
 
@@ -44,7 +47,7 @@ pub struct Manifest {
     /// Names of the logits in order; empty for a base encoder, which has no heads.
     pub logits: Vec<String>,
     /// Calibration and thresholds.
-    pub readings: Readings,
+    pub calibration: Calibration,
     /// What it was trained on, by file or set.
     pub trained_on: Vec<String>,
     /// How it was trained: options as given.
@@ -74,23 +77,26 @@ pub enum BundleError {
     /// No folder with a manifest was found.
     #[error("no model found: looked for {MANIFEST} in {}; name a model folder with --model DIR", list(.0))]
     NotFound(Vec<PathBuf>),
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    /// A file that the manifest names cannot be read.
+    #[error("{}: {source}; {REMEDY}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// A file or folder cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     /// The manifest is not one.
-    #[error("{}: {reason}; restore it from the release or train again", path.display())]
+    #[error("{}: {reason}; {REMEDY}", path.display())]
     Manifest { path: PathBuf, reason: String },
     /// A file is not the one that the manifest names.
-    #[error("{} is not the file that {MANIFEST} names: {reason}; restore the folder from the release (`git checkout -- models`) or train again", path.display())]
+    #[error("{} is not the file that {MANIFEST} names: {reason}; {REMEDY}", path.display())]
     Tampered { path: PathBuf, reason: String },
     /// The weights do not fit the manifest.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; {REMEDY}", path.display())]
     Weights { path: PathBuf, source: WeightsError },
     /// The tokenizer does not work or fit.
-    #[error(transparent)]
+    #[error("{0}; {REMEDY}")]
     Tokenizer(#[from] TokeniseError),
     /// Tokenizer and weights are not of one model.
-    #[error("{}: tokenizer has {pieces} pieces, the weights have {rows} rows", path.display())]
+    #[error("{}: tokenizer has {pieces} pieces, the weights have {rows} rows; {REMEDY}", path.display())]
     Mismatch { path: PathBuf, pieces: usize, rows: usize },
     /// It has no heads, so it gives no labels.
     #[error("{} is a base encoder without labels; train it first (`klankbord train --from …`)", .0.display())]
@@ -212,15 +218,14 @@ fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
     if manifest.format != FORMAT {
         return Err(wrong(format!("format {} is not known, only {FORMAT}", manifest.format)));
     }
-    let Architecture { hidden, heads, positions, .. } = manifest.architecture;
-    if heads == 0 || !hidden.is_multiple_of(heads) || positions < 3 {
-        return Err(wrong("the sizes of the network do not fit each other".into()));
+    if !manifest.architecture.is_sound() {
+        return Err(wrong("the sizes of the network are out of range".into()));
     }
     if !manifest.logits.is_empty() && manifest.logits != logit_names() {
         let (found, known) = (manifest.logits.join(", "), logit_names().join(", "));
         return Err(wrong(format!("logits are {found}; this program reads {known}")));
     }
-    if !manifest.readings.are_sound() {
+    if !manifest.calibration.are_sound() {
         return Err(wrong("calibration or thresholds are out of range".into()));
     }
     Ok(manifest)
@@ -245,7 +250,7 @@ fn verified(dir: &Path, name: &str, manifest: &Manifest) -> Result<Vec<u8>, Bund
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BundleError> {
-    fs::read(path).map_err(|source| BundleError::Io { path: path.to_owned(), source })
+    fs::read(path).map_err(|source| BundleError::Unreadable { path: path.to_owned(), source })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -24,19 +24,22 @@ pub fn logit_names() -> [&'static str; LOGITS] {
 /// How one yes/no logit is read: `p = 1 / (1 + exp(-(scale·z + shift)))`, holds from `threshold`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reading {
+pub struct LabelCalibration {
+    /// Factor on the logit; above 0.
     pub scale: f32,
+    /// Added to it.
     pub shift: f32,
+    /// Probability from which the label holds, in [0, 1].
     pub threshold: f32,
 }
 
-impl Default for Reading {
+impl Default for LabelCalibration {
     fn default() -> Self {
-        Reading { scale: 1.0, shift: 0.0, threshold: 0.5 }
+        LabelCalibration { scale: 1.0, shift: 0.0, threshold: 0.5 }
     }
 }
 
-impl Reading {
+impl LabelCalibration {
     /// Reads one logit.
     pub fn judge(&self, logit: f32) -> Judgement {
         let probability = 1.0 / (1.0 + (-(self.scale * logit + self.shift)).exp());
@@ -54,10 +57,10 @@ impl Reading {
 /// How a model's logits are read.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Readings {
+pub struct Calibration {
     /// In the order of [`Intent::ALL`].
-    pub intents: [Reading; 4],
-    pub urgent: Reading,
+    pub intents: [LabelCalibration; 4],
+    pub urgent: LabelCalibration,
     /// Sentiment logits are divided by this before the softmax.
     pub sentiment_temperature: f32,
     /// A probability nearer to its threshold than this asks for review, as does a most probable
@@ -65,11 +68,11 @@ pub struct Readings {
     pub review_margin: f32,
 }
 
-impl Default for Readings {
+impl Default for Calibration {
     fn default() -> Self {
-        Readings {
-            intents: [Reading::default(); 4],
-            urgent: Reading::default(),
+        Calibration {
+            intents: [LabelCalibration::default(); 4],
+            urgent: LabelCalibration::default(),
             sentiment_temperature: 1.0,
             review_margin: 0.1,
         }
@@ -87,11 +90,11 @@ pub struct Reach {
     pub language: Language,
 }
 
-impl Readings {
+impl Calibration {
     /// Whether every number can be used.
     pub fn are_sound(&self) -> bool {
         let temperature = self.sentiment_temperature;
-        self.intents.iter().chain([&self.urgent]).all(Reading::is_sound)
+        self.intents.iter().chain([&self.urgent]).all(LabelCalibration::is_sound)
             && temperature.is_finite()
             && temperature > 0.0
             && (0.0..=1.0).contains(&self.review_margin)
@@ -109,8 +112,8 @@ impl Readings {
         let mut ranked = [0, 1, 2];
         ranked.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
         let lead = probabilities[ranked[0]] - probabilities[ranked[1]];
-        let near = |judged: Judgement, reading: &Reading| {
-            (judged.probability - reading.threshold).abs() < self.review_margin
+        let near = |judged: Judgement, own: &LabelCalibration| {
+            (judged.probability - own.threshold).abs() < self.review_margin
         };
         let close = intents.iter().zip(&self.intents).any(|(j, r)| near(*j, r));
         let primary =
@@ -151,7 +154,7 @@ mod tests {
     fn verdict(logits: Logits) -> Option<Verdict> {
         let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
         let reach = Reach { tokens_read: 3, truncated: false, language: Language::Dutch };
-        Readings::default().verdict(&logits, reach, &model)
+        Calibration::default().verdict(&logits, reach, &model)
     }
 
     #[test]

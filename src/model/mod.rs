@@ -4,6 +4,7 @@
 
 pub mod base;
 pub mod bundle;
+mod cursor;
 pub mod engine;
 pub mod labels;
 pub mod net;

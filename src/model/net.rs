@@ -97,11 +97,6 @@ impl Batch {
         }
         Batch { ids, positions, segments: Segments::new(lengths) }
     }
-
-    /// Number of tokens in all.
-    pub fn tokens(&self) -> usize {
-        self.ids.len()
-    }
 }
 
 /// Builds parameters one by one.
@@ -120,10 +115,9 @@ impl Builder<'_> {
         shape: &[usize],
         part: Part,
     ) -> std::result::Result<Index, NetError> {
-        let mut values = Vec::with_capacity(shape.iter().product());
-        for name in names {
-            values.extend_from_slice(self.weights.get(name, share)?);
-        }
+        // Shapes are checked before anything is allocated: sizes come from a file.
+        let shares = names.iter().map(|name| self.weights.get(name, share));
+        let values = shares.collect::<std::result::Result<Vec<_>, _>>()?.concat();
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
         let (names, share) = (names.to_vec(), share.to_vec());
         Ok(self.push(Parameter { names, share, tensor, part }))
@@ -196,7 +190,7 @@ impl Net {
         let shape = [token_types, hidden];
         let types = make.take(&table("token_type"), &shape, &shape, Part::Embeddings)?;
         let norm = make.norm("embeddings.LayerNorm", hidden)?;
-        let mut layers = Vec::with_capacity(architecture.layers);
+        let mut layers = Vec::new();
         for layer in 0..architecture.layers {
             let name = |rest: &str| format!("encoder.layer.{layer}.{rest}");
             let qkv = ["query", "key", "value"].map(|n| name(&format!("attention.self.{n}")));
@@ -216,12 +210,11 @@ impl Net {
         }
         let head = make.affine(&["classifier".into()], (LOGITS, hidden), Part::Head)?;
         let parameters = make.parameters;
+        let used = |name: &String| parameters.iter().any(|p| p.names.contains(name));
+        if let Some(name) = weights.tensors.keys().find(|name| !used(name)) {
+            return Err(WeightsError::Unexpected(name.clone()).into());
+        }
         Ok(Net { architecture, words, positions, types, norm, layers, head, parameters })
-    }
-
-    /// Its sizes.
-    pub fn architecture(&self) -> Architecture {
-        self.architecture
     }
 
     /// Its trained tensors.
@@ -353,8 +346,8 @@ impl Run<'_> {
 
     fn words(&self, ids: &[u32]) -> Result<Node> {
         let Architecture { hidden, vocabulary, .. } = self.net.architecture;
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-            candle_core::bail!("token id {id} is beyond the vocabulary of {vocabulary}");
+        if ids.iter().any(|&id| id as usize >= vocabulary) {
+            candle_core::bail!("a token id is beyond the vocabulary of {vocabulary}");
         }
         let words = match &self.net.words {
             WordTable::Trained(table) => {

@@ -2,14 +2,17 @@
 //!
 //! Names are those of BERT in the `transformers` library, so other programs can read the files; the
 //! heads are `classifier.*`. Word embeddings may be int8 with one scale a row, all else f16 or f32.
-//! May depend on: `model::base` (sizes), `safetensors`, `half`.
+//! May depend on: `model::{base, labels}` for sizes, `safetensors`, `half`.
 
 use std::collections::BTreeMap;
 
 use half::f16;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::base::{Architecture, Base, BaseError};
+use super::labels::LOGITS;
 
 /// Name of the word embedding table, (V, C).
 pub const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -25,6 +28,9 @@ pub enum WeightsError {
     /// A tensor that the network needs is absent.
     #[error("tensor {0} is missing")]
     Missing(String),
+    /// A tensor belongs to no part of the network that the manifest describes.
+    #[error("tensor {0} has no place in the network that the manifest describes")]
+    Unexpected(String),
     /// A tensor has another shape than the manifest's sizes ask for.
     #[error("tensor {name} has shape {found:?}, the manifest asks for {expected:?}")]
     Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
@@ -187,7 +193,10 @@ impl Weights {
     /// [`WeightsError::Format`] where the library refuses.
     pub fn write(&self, width: usize, compact: bool) -> Result<Vec<u8>, WeightsError> {
         let mut parts: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let words = if compact { self.words.to_rows(width) } else { self.words.clone() };
+        let words = match compact {
+            true => self.words.to_rows(width),
+            false => Words::Full(self.words.to_full(width)),
+        };
         match &words {
             Words::Full(values) => {
                 let shape = vec![values.len() / width, width];
@@ -218,6 +227,15 @@ impl Weights {
             })
             .collect::<Result<Vec<_>, WeightsError>>()?;
         safetensors::serialize(views, None).map_err(fail)
+    }
+
+    /// Puts small random heads on an encoder of this width, the same for the same seed.
+    pub fn add_heads(&mut self, width: usize, seed: u64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let bound = (3.0 / width as f32).sqrt() * 0.5;
+        let values = (0..LOGITS * width).map(|_| rng.random_range(-bound..bound)).collect();
+        self.tensors.insert("classifier.weight".into(), (vec![LOGITS, width], values));
+        self.tensors.insert("classifier.bias".into(), (vec![LOGITS], vec![0.0; LOGITS]));
     }
 
     /// The tensor `name` of the given shape.

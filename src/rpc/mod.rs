@@ -16,4 +16,4 @@ mod server;
 mod status;
 
 pub use convert::MAX_BATCH_MESSAGES;
-pub use server::{ServeError, run};
+pub use server::{ServeError, Served, run};

@@ -35,6 +35,15 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Every accepted call was finished.
+    Drained,
+    /// Some took longer than the drain timeout and were left.
+    Overdue,
+}
+
 /// Serves until `shutdown` completes, then finishes the calls that were accepted.
 ///
 /// New connections are refused from then on, health turns to NOT_SERVING, streams get the replies
@@ -49,7 +58,7 @@ pub async fn run(
     pipeline: Pipeline,
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<Served, ServeError> {
     let (stop, stopping) = watch::channel(false);
     let reflect = || {
         tonic_reflection::server::Builder::configure()
@@ -94,10 +103,10 @@ pub async fn run(
         tokio::time::sleep(config.drain_timeout()).await;
     };
     tokio::select! {
-        served = serving => Ok(served?),
+        served = serving => served.map(|()| Served::Drained).map_err(Into::into),
         () = overdue => {
             tracing::warn!("some calls were not finished in time; leaving them");
-            Ok(())
+            Ok(Served::Overdue)
         }
     }
 }

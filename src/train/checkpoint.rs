@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor};
@@ -142,7 +143,10 @@ pub fn remove(dir: &Path) {
 /// As the file system has it.
 pub fn write_whole(path: &Path, data: &[u8]) -> std::io::Result<()> {
     let part = path.with_extension("part");
-    fs::write(&part, data)?;
+    let mut file = fs::File::create(&part)?;
+    file.write_all(data)?;
+    // On disk before its name is, or a power cut could leave an empty file under the old name.
+    file.sync_all()?;
     fs::rename(part, path)
 }
 

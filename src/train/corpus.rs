@@ -78,12 +78,7 @@ fn example(
     limit: usize,
     weight: f32,
 ) -> Result<Example, TokeniseError> {
-    let mut tokens = tokeniser.encode(&record.text)?;
-    if let (true, Some(&end)) = (tokens.ids.len() > limit, tokens.ids.last()) {
-        tokens.ids.truncate(limit - 1);
-        tokens.ids.push(end);
-        tokens.truncated = true;
-    }
+    let tokens = tokeniser.encode(&record.text)?.cut(limit);
     let (intents, sentiment, urgent) = (record.intents, record.sentiment, record.urgent);
     Ok(Example { tokens, target: Target { intents, sentiment, urgent, weight } })
 }

@@ -6,7 +6,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -21,7 +20,7 @@ use crate::batch::plan::{Limits, by_length};
 use crate::eval::{Evaluation, Targets};
 use crate::message::{Language, ModelId};
 use crate::model::base::Architecture;
-use crate::model::labels::{LOGITS, Logits, Reach, Readings};
+use crate::model::labels::{Calibration, LOGITS, Logits, Reach};
 use crate::model::net::{Batch, Mode, Net, NetError};
 use crate::model::ops::Dropout;
 use crate::model::weights::{Weights, WeightsError};
@@ -68,7 +67,7 @@ pub enum Event<'a> {
     /// Steps in all, and those done before (a resumed run).
     Start { steps: usize, done: usize },
     /// One step is done.
-    Step { loss: f32, messages: usize, messages_per_second: f64 },
+    Step { loss: f32, messages: usize },
     /// An epoch is done, with the scores on each dev file and their mean.
     Epoch { epoch: usize, scores: &'a [(String, f64, f64)], mean: f64, best: bool },
 }
@@ -101,14 +100,14 @@ impl From<candle_core::Error> for FitError {
     }
 }
 
-/// Trains a network from `start` and keeps its state in `dir`.
+/// Trains a network from weights `start`, whose model has the digest `from`, and keeps its state in `dir`.
 ///
 /// # Errors
 /// [`FitError`] where files cannot be written, or the loss ceases to be a number.
 #[allow(clippy::too_many_arguments, reason = "each is one thing the caller alone knows")]
 pub fn fit(
     architecture: Architecture,
-    start: &Weights,
+    (start, from): (&Weights, &str),
     data: &Data,
     settings: &FitSettings,
     dir: &Path,
@@ -120,7 +119,7 @@ pub fn fit(
     let mut optimiser = AdamW::new(net.parameters(), settings.adam);
     let plans: Vec<_> = (0..settings.epochs).map(|e| epoch_batches(data, settings, e)).collect();
     let total: usize = plans.iter().map(Vec::len).sum();
-    let run = run_digest(&plans, settings);
+    let run = run_digest(data, settings, from);
     let mut at = Position { epoch: 0, step: 0, best: None, stale: 0, run: run.clone() };
     if resume {
         at = checkpoint::resume(dir, &net, &mut optimiser, &run)?;
@@ -134,7 +133,6 @@ pub fn fit(
                 checkpoint::save(dir, &net, &optimiser, &at)?;
                 return Ok(Outcome::Interrupted);
             }
-            let clock = Instant::now();
             let examples: Vec<&Example> = batch.iter().map(|&i| data.example(i)).collect();
             let targets: Vec<Target> = examples.iter().map(|e| e.target).collect();
             let tokens = Batch::new(examples.iter().map(|e| e.tokens.ids.as_slice()));
@@ -145,11 +143,7 @@ pub fn fit(
             optimiser.step(net.parameters(), &gradients, rate)?;
             done += 1;
             at.step += 1;
-            tell(Event::Step {
-                loss,
-                messages: batch.len(),
-                messages_per_second: batch.len() as f64 / clock.elapsed().as_secs_f64(),
-            });
+            tell(Event::Step { loss, messages: batch.len() });
         }
         at = Position { epoch: at.epoch + 1, step: 0, ..at };
         let scores = dev_scores(&net, &data.dev)?;
@@ -173,8 +167,6 @@ pub fn fit(
     let bytes = std::fs::read(&path)
         .map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
     let weights = Weights::read(&bytes, &architecture)?;
-    checkpoint::remove(dir);
-    let _ = std::fs::remove_file(path);
     Ok(Outcome::Finished(Box::new(weights)))
 }
 
@@ -183,6 +175,13 @@ impl Data {
     fn example(&self, index: usize) -> &Example {
         self.main.get(index).unwrap_or_else(|| &self.auxiliary[index - self.main.len()])
     }
+}
+
+/// Removes the state of a run whose model is safely written.
+pub fn clean(dir: &Path) {
+    checkpoint::remove(dir);
+    // A file left behind costs disk space, nothing else.
+    let _ = std::fs::remove_file(dir.join(BEST));
 }
 
 /// The batches of one epoch, in order: examples by index.
@@ -209,11 +208,13 @@ fn epoch_batches(data: &Data, settings: &FitSettings, epoch: usize) -> Vec<Vec<u
     batches
 }
 
-fn run_digest(plans: &[Vec<Vec<usize>>], settings: &FitSettings) -> String {
+/// What a run is made of: data, options, and the model it starts from.
+fn run_digest(data: &Data, settings: &FitSettings, from: &str) -> String {
     let mut digest = Sha256::new();
-    digest.update(format!("{settings:?}"));
-    for index in plans.iter().flatten().flatten() {
-        digest.update(index.to_le_bytes());
+    digest.update(format!("{from} {settings:?}"));
+    let dev = data.dev.iter().flat_map(|(_, examples)| examples);
+    for example in data.main.iter().chain(&data.auxiliary).chain(dev) {
+        digest.update(format!("{:?} {:?}", example.tokens.ids, example.target));
     }
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -223,23 +224,23 @@ fn dev_scores(
     net: &Net,
     dev: &[(String, Vec<Example>)],
 ) -> Result<Vec<(String, f64, f64)>, NetError> {
-    let readings = Readings::default();
+    let calibration = Calibration::default();
     let score = |(name, examples): &(String, Vec<Example>)| {
-        let report = evaluate(&readings, examples, &predict(net, examples)?).report();
+        let report = evaluate(&calibration, examples, &predict(net, examples)?).report();
         let sentiment = report.sentiment.map_or(0.0, |s| s.macro_f1);
         Ok((name.clone(), report.intents.macro_f1, sentiment))
     };
     dev.iter().map(score).collect()
 }
 
-/// The verdicts that `readings` make of `logits`, held against the examples' labels.
-pub fn evaluate(readings: &Readings, examples: &[Example], logits: &[Logits]) -> Evaluation {
+/// The verdicts that `calibration` make of `logits`, held against the examples' labels.
+pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Evaluation {
     let model = Arc::new(ModelId { version: String::new(), digest: String::new() });
     let reach = Reach { tokens_read: 0, truncated: false, language: Language::Undetermined };
     let mut evaluation = Evaluation::new();
     for (example, logits) in examples.iter().zip(logits) {
         let Target { intents, sentiment, urgent, .. } = example.target;
-        if let Some(verdict) = readings.verdict(logits, reach, &model) {
+        if let Some(verdict) = calibration.verdict(logits, reach, &model) {
             evaluation.add(&Targets { intents, sentiment, urgent }, &verdict);
         }
     }

@@ -27,10 +27,12 @@ pub struct AdamSettings {
     pub clip: f64,
 }
 
-/// First and second moments of one parameter's gradient.
+/// Moments of one parameter's gradient, value by value.
 #[derive(Clone)]
 pub struct Moments {
+    /// Decaying mean.
     pub first: Vec<f32>,
+    /// Decaying mean of squares.
     pub second: Vec<f32>,
 }
 
@@ -94,7 +96,7 @@ impl AdamW {
             let Some(gradient) = gradient else { continue };
             let factor = if parameter.part == Part::Head { self.settings.head_factor } else { 1.0 };
             let rate = self.settings.rate * factor * schedule;
-            // Biases and norms are vectors by name, matrices never end so.
+            // Biases and norms are vectors; only matrices decay.
             let decays = parameter.share.len() > 1 && parameter.part != Part::Embeddings;
             let decay = if decays { self.settings.weight_decay } else { 0.0 };
             let update = Update {

@@ -4,46 +4,46 @@
 
 use super::corpus::Example;
 use crate::message::{Judgement, Sentiment};
-use crate::model::labels::{Logits, Reading, Readings};
+use crate::model::labels::{Calibration, LabelCalibration, Logits};
 
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
 
-/// Fits a reading of each logit: Platt scaling for probabilities, the threshold with the best F1,
+/// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
 /// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages.
-pub fn tune(examples: &[Example], logits: &[Logits]) -> Readings {
+pub fn tune(examples: &[Example], logits: &[Logits]) -> Calibration {
     let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<(f32, bool)> {
         let pairs = examples.iter().zip(logits);
         pairs.filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
     };
-    let intents = std::array::from_fn(|i| reading(&known(i, &|e: &Example| e.target.intents[i])));
-    let urgent = reading(&known(7, &|e: &Example| e.target.urgent));
+    let intents = std::array::from_fn(|i| calibrate(&known(i, &|e: &Example| e.target.intents[i])));
+    let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent));
     let sentiments: Vec<_> = examples
         .iter()
         .zip(logits)
         .filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s)))
         .collect();
-    let mut readings = Readings {
+    let mut calibration = Calibration {
         intents,
         urgent,
         sentiment_temperature: temperature(&sentiments),
         review_margin: 0.0,
     };
-    readings.review_margin = margin(&readings, logits);
-    readings
+    calibration.review_margin = margin(&calibration, logits);
+    calibration
 }
 
 /// Platt scaling and the threshold with the best F1 for one yes/no logit.
-fn reading(pairs: &[(f32, bool)]) -> Reading {
+fn calibrate(pairs: &[(f32, bool)]) -> LabelCalibration {
     let positives = pairs.iter().filter(|(_, holds)| *holds).count();
     // With a handful of examples of either kind a fit says more about them than about the label.
     if positives < 10 || pairs.len() - positives < 10 {
-        return Reading::default();
+        return LabelCalibration::default();
     }
     let (scale, shift) = platt(pairs);
-    let mut reading = Reading { scale, shift, threshold: 0.5 };
+    let mut fitted = LabelCalibration { scale, shift, threshold: 0.5 };
     let mut judged: Vec<(f32, bool)> =
-        pairs.iter().map(|(z, holds)| (reading.judge(*z).probability, *holds)).collect();
+        pairs.iter().map(|(z, holds)| (fitted.judge(*z).probability, *holds)).collect();
     judged.sort_by(|a, b| b.0.total_cmp(&a.0));
     // F1 at a threshold between each neighbouring two; averaged over neighbouring cuts, since the
     // single best cut owes its place to chance.
@@ -63,8 +63,8 @@ fn reading(pairs: &[(f32, bool)]) -> Reading {
     };
     let best = (0..judged.len()).max_by(|&a, &b| smooth(a).total_cmp(&smooth(b))).unwrap_or(0);
     let next = judged.get(best + 1).map_or(0.0, |(p, _)| *p);
-    reading.threshold = ((judged[best].0 + next) / 2.0).clamp(0.1, 0.9);
-    reading
+    fitted.threshold = ((judged[best].0 + next) / 2.0).clamp(0.1, 0.9);
+    fitted
 }
 
 /// Scale and shift with the least logistic loss, by Newton's method, with Platt's smoothed targets.
@@ -129,24 +129,24 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> f32 {
 }
 
 /// The margin under which [`REVIEWED`] of the messages are too close to call.
-fn margin(readings: &Readings, logits: &[Logits]) -> f32 {
-    let mut distances: Vec<f32> = logits.iter().map(|z| distance(readings, z)).collect();
+fn margin(calibration: &Calibration, logits: &[Logits]) -> f32 {
+    let mut distances: Vec<f32> = logits.iter().map(|z| distance(calibration, z)).collect();
     distances.sort_by(f32::total_cmp);
     let index = (distances.len() as f64 * REVIEWED) as usize;
     distances.get(index).map_or(0.1, |d| d.clamp(0.0, 0.5))
 }
 
 /// How near the nearest decision is to going the other way.
-fn distance(readings: &Readings, logits: &Logits) -> f32 {
-    let gap = |r: &Reading, z: f32| {
+fn distance(calibration: &Calibration, logits: &Logits) -> f32 {
+    let gap = |r: &LabelCalibration, z: f32| {
         let Judgement { probability, .. } = r.judge(z);
         (probability - r.threshold).abs()
     };
-    let mut sentiment = readings.sentiment(logits);
+    let mut sentiment = calibration.sentiment(logits);
     sentiment.sort_by(|a, b| b.total_cmp(a));
-    let intents = readings.intents.iter().zip(logits).map(|(r, z)| gap(r, *z));
+    let intents = calibration.intents.iter().zip(logits).map(|(r, z)| gap(r, *z));
     intents
-        .chain([gap(&readings.urgent, logits[7]), sentiment[0] - sentiment[1]])
+        .chain([gap(&calibration.urgent, logits[7]), sentiment[0] - sentiment[1]])
         .fold(f32::MAX, f32::min)
 }
 
@@ -185,9 +185,9 @@ mod tests {
     fn thresholds_lie_where_f1_is_best_and_few_examples_change_nothing() {
         let pairs: Vec<(f32, bool)> =
             (0..400).map(|i| (i as f32 / 100.0 - 2.0, i >= 300)).collect();
-        let fitted = reading(&pairs);
+        let fitted = calibrate(&pairs);
         let held = pairs.iter().filter(|(z, _)| fitted.judge(*z).holds).count();
         assert!((90..=110).contains(&held), "{held} held, 100 do");
-        assert_eq!(reading(&pairs[296..304]), Reading::default());
+        assert_eq!(calibrate(&pairs[296..304]), LabelCalibration::default());
     }
 }

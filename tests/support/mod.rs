@@ -10,7 +10,7 @@ use std::time::Duration;
 use klankbord::config::ServerConfig;
 use klankbord::pipeline::Pipeline;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
-use klankbord::rpc::{self, ServeError, pb};
+use klankbord::rpc::{self, ServeError, Served, pb};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ pub const TEXTS: [&str; 6] = [
 pub struct Running {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), ServeError>>,
+    served: JoinHandle<Result<Served, ServeError>>,
 }
 
 impl Running {
@@ -41,13 +41,18 @@ impl Running {
     pub async fn start(config: ServerConfig) -> Self {
         static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
         let pipeline = PIPELINE.get_or_init(|| Pipeline::load(None).expect("the model loads"));
+        Self::start_with(pipeline.clone(), config).await
+    }
+
+    /// Starts one around another pipeline.
+    pub async fn start_with(pipeline: Pipeline, config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(rpc::run(listener, pipeline.clone(), config, shutdown));
+        let served = tokio::spawn(rpc::run(listener, pipeline, config, shutdown));
         Self { address, stop, served }
     }
 
@@ -63,7 +68,7 @@ impl Running {
     }
 
     /// Begins the shutdown; await what comes back for its end.
-    pub fn stop(self) -> JoinHandle<Result<(), ServeError>> {
+    pub fn stop(self) -> JoinHandle<Result<Served, ServeError>> {
         self.stop.send(()).expect("the server runs");
         self.served
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use klankbord::model::base::{Architecture, Vocabulary};
 use klankbord::model::bundle::{Bundle, Manifest};
-use klankbord::model::labels::Readings;
+use klankbord::model::labels::Calibration;
 use klankbord::model::vocabulary::tokenizer_json;
 use klankbord::model::weights::{Weights, Words};
 
@@ -78,7 +78,7 @@ pub fn write_base(dir: &Path) {
         architecture,
         languages: Vec::new(),
         logits: Vec::new(),
-        readings: Readings::default(),
+        calibration: Calibration::default(),
         trained_on: Vec::new(),
         recipe: BTreeMap::new(),
         files: BTreeMap::new(),

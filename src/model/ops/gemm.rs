@@ -1,11 +1,8 @@
 //! The f32 matrix product, by `rten-gemm`.
 
 use candle_core::{Error, Result};
-use rten_gemm::{
-    BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, PackedBMatrix,
-};
+use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 use rten_tensor::NdTensorView;
-use rten_vecmath::ExtendInit;
 
 thread_local! {
     /// The kernel for this CPU, chosen at run time; it cannot be shared between threads.
@@ -77,25 +74,21 @@ fn product(
     alpha: f32,
     bias: Option<&[f32]>,
 ) -> Result<Vec<f32>> {
-    let a_view = a.view()?;
-    let size = a.shape[0] * cols;
-    let mut out = Vec::with_capacity(size);
-    let bias = bias.map(BiasVector::Row);
-    // `extend_init` cannot return an error, so it is carried out by hand.
-    let failed = std::cell::OnceCell::new();
-    out.extend_init(|uninit| {
-        let options = GemmUninitOptions { alpha, bias, ..Default::default() };
-        let (out, lhs) = (&mut uninit[..size], GemmInputA::Unpacked(a_view));
-        match EXECUTOR.with(|executor| executor.gemm_uninit(out, lhs, b, options)) {
-            Ok(values) => values,
-            Err(error) => {
-                failed.set(error).ok();
-                &[]
-            }
-        }
-    });
-    match failed.into_inner() {
-        Some(error) => Err(Error::wrap(error)),
-        None => Ok(out),
+    let lhs = GemmInputA::Unpacked(a.view()?);
+    let options = GemmOptions { alpha, bias: bias.map(BiasVector::Row), ..Default::default() };
+    let mut out = vec![0f32; a.shape[0] * cols];
+    EXECUTOR.with(|executor| executor.gemm(&mut out, lhs, b, options)).map_err(Error::wrap)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_do_not_fit_are_an_error() {
+        let (a, b) = ([1.0; 6], [1.0; 8]);
+        assert!(matmul(Mat::new(&a, 2, 3), Mat::new(&b, 4, 2)).is_err());
+        assert_eq!(matmul(Mat::new(&a, 2, 3), Mat::new(&b, 3, 2)).unwrap(), [3.0; 4]);
     }
 }
