@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -223,6 +223,10 @@ fn a_bad_setting_is_found_before_anything_binds() {
 struct Stuck(UnboundedSender<()>, Mutex<mpsc::Receiver<()>>);
 
 impl Engine for Stuck {
+    fn callers(&self) -> usize {
+        1
+    }
+
     fn logits(&self, batch: &[&Tokens]) -> Result<Vec<Logits>, EngineError> {
         let _ = self.0.send(());
         let _ = self.1.lock().unwrap().recv();
@@ -237,7 +241,7 @@ async fn a_call_that_takes_too_long_is_left_behind_when_told_to_stop() {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
     let tokeniser = Tokeniser::new(&std::fs::read(path).unwrap(), path, 512).unwrap();
     let info = Pipeline::load(None).unwrap().model().clone();
-    let engine = Box::new(Stuck(begin, Mutex::new(held)));
+    let engine = Arc::new(Stuck(begin, Mutex::new(held)));
     let pipeline = Pipeline::start(engine, tokeniser, Calibration::default(), info).unwrap();
     let config = ServerConfig::default().with_drain_timeout(Duration::from_millis(50)).unwrap();
     let server = Running::start_with(pipeline, config).await;

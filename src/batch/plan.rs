@@ -9,16 +9,23 @@ pub struct Limits {
     pub messages: usize,
 }
 
+/// Whether a message of `length` tokens goes with a batch that has so many `messages` and `tokens`.
+///
+/// The first one always does, so that every message gets its turn.
+pub fn fits(messages: usize, tokens: usize, length: usize, limits: Limits) -> bool {
+    messages == 0 || (messages < limits.messages && tokens.saturating_add(length) <= limits.tokens)
+}
+
 /// How many from the front of a queue, whose messages have these lengths, go together.
 ///
 /// At least one if there is any, so that every message gets its turn.
 pub fn front(lengths: impl IntoIterator<Item = usize>, limits: Limits) -> usize {
     let (mut tokens, mut count) = (0usize, 0);
     for length in lengths {
-        tokens = tokens.saturating_add(length);
-        if count > 0 && (tokens > limits.tokens || count >= limits.messages) {
+        if !fits(count, tokens, length, limits) {
             break;
         }
+        tokens = tokens.saturating_add(length);
         count += 1;
     }
     count

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::plan::{Limits, front};
+use super::plan::{Limits, fits};
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
 
@@ -49,6 +49,8 @@ pub enum Refused {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Tokens of those jobs.
+    tokens: usize,
     /// Accepted and not yet answered: messages, bytes.
     messages: usize,
     bytes: usize,
@@ -113,13 +115,19 @@ impl Queue {
 
     /// Hands an accepted, tokenised message to the worker.
     pub fn push(&self, job: Job) {
-        self.lock().jobs.push_back(job);
+        let mut state = self.lock();
+        state.tokens += job.tokens.ids.len();
+        state.jobs.push_back(job);
+        drop(state);
         self.arrived.notify_one();
     }
 
     /// The next batch, of messages that somebody still waits for; blocks until there is one.
     /// `None` once the queue has ended and nothing waits.
-    pub fn next(&self, limits: Limits) -> Option<Vec<Job>> {
+    ///
+    /// A batch is no more than an equal share for each of `callers`, so that a few messages are
+    /// read by all of them at once instead of by the first to come.
+    pub fn next(&self, limits: Limits, callers: usize) -> Option<Vec<Job>> {
         loop {
             let mut state = self.lock();
             while state.jobs.is_empty() {
@@ -128,12 +136,24 @@ impl Queue {
                 }
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            let jobs = std::mem::take(&mut state.jobs);
-            let (mut wanted, cancelled): (VecDeque<Job>, VecDeque<Job>) =
-                jobs.into_iter().partition(|job| !job.reply.is_closed());
-            let count = front(wanted.iter().map(|job| job.tokens.ids.len()), limits);
-            let batch: Vec<Job> = wanted.drain(..count).collect();
-            state.jobs = wanted;
+            let share = state.tokens.div_ceil(callers.max(1));
+            let limits = Limits { tokens: limits.tokens.min(share), ..limits };
+            let (mut batch, mut cancelled, mut tokens) = (Vec::new(), Vec::new(), 0);
+            while let Some(job) = state.jobs.front() {
+                let length = job.tokens.ids.len();
+                let waited_for = !job.reply.is_closed();
+                if waited_for && !fits(batch.len(), tokens, length, limits) {
+                    break;
+                }
+                state.tokens -= length;
+                let Some(job) = state.jobs.pop_front() else { break };
+                if waited_for {
+                    tokens += length;
+                    batch.push(job);
+                } else {
+                    cancelled.push(job);
+                }
+            }
             // Dropping a job takes the lock to give up its place, so it must be free by then.
             drop(state);
             drop(cancelled);
@@ -221,10 +241,10 @@ mod tests {
         let lengths = |batch: Vec<Job>| -> Vec<usize> {
             batch.iter().map(|job| job.tokens.ids.len()).collect()
         };
-        assert_eq!(queue.next(LIMITS).map(lengths), Some(vec![9, 10]));
+        assert_eq!(queue.next(LIMITS, 1).map(lengths), Some(vec![9, 10]));
         queue.end();
-        assert_eq!(queue.next(LIMITS).map(lengths), Some(vec![5]));
-        assert!(queue.next(LIMITS).is_none());
+        assert_eq!(queue.next(LIMITS, 1).map(lengths), Some(vec![5]));
+        assert!(queue.next(LIMITS, 1).is_none());
         assert_eq!(queue.admit(1).err(), Some(Refused::Closed));
     }
 
@@ -254,7 +274,7 @@ mod tests {
         let queue = Queue::new(BOUNDS);
         drop(push(&queue, 5));
         let _kept = push(&queue, 6);
-        let batch = queue.next(LIMITS).unwrap();
+        let batch = queue.next(LIMITS, 1).unwrap();
         assert_eq!(batch.len(), 1);
         assert_eq!(batch[0].tokens.ids.len(), 6);
         assert_eq!(queue.accepted(), 1);
@@ -265,7 +285,7 @@ mod tests {
         let queue = Queue::new(BOUNDS);
         drop(push(&queue, 5));
         queue.end();
-        assert!(queue.next(LIMITS).is_none());
+        assert!(queue.next(LIMITS, 1).is_none());
         assert_eq!(queue.accepted(), 0);
     }
 

@@ -8,28 +8,39 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use rayon::ThreadPoolBuilder;
+
 use super::plan::Limits;
 use super::queue::{Failed, Job, Queue};
 use crate::model::engine::Engine;
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
 
-/// Starts the thread that reads; it ends when the queue does.
+/// Starts the threads that read, as many as the engine wants; they end when the queue does.
 ///
 /// # Errors
-/// Where the system gives no thread.
+/// Where the system gives no threads.
 pub fn start(
-    queue: Arc<Queue>,
-    engine: Box<dyn Engine>,
+    queue: &Arc<Queue>,
+    engine: Arc<dyn Engine>,
     limits: Limits,
-) -> std::io::Result<JoinHandle<()>> {
-    Builder::new().name("encode".into()).spawn(move || {
-        while let Some(batch) = queue.next(limits) {
-            let (count, clock) = (batch.len(), Instant::now());
-            serve(&*engine, batch);
-            queue.note_rate(count, clock.elapsed());
-        }
-    })
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let callers = engine.callers();
+    let one = |index: usize| {
+        let (queue, engine) = (Arc::clone(queue), Arc::clone(&engine));
+        Builder::new().name(format!("encode-{index}")).spawn(move || {
+            // A pool of this thread alone, so that products do not spread over rayon's own: the
+            // cores are busy with batches already. Where that cannot be, it is only slower.
+            let _own = (callers > 1)
+                .then(|| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
+            while let Some(batch) = queue.next(limits, callers) {
+                let (count, clock) = (batch.len(), Instant::now());
+                serve(&*engine, batch);
+                queue.note_rate(count * callers, clock.elapsed());
+            }
+        })
+    };
+    (0..callers).map(one).collect()
 }
 
 /// Reads a batch and answers each of its messages.
@@ -84,6 +95,10 @@ mod tests {
     struct Touchy;
 
     impl Engine for Touchy {
+        fn callers(&self) -> usize {
+            2
+        }
+
         fn logits(&self, batch: &[&Tokens]) -> Result<Vec<Logits>, EngineError> {
             let has = |id: u32| batch.iter().any(|tokens| tokens.ids.contains(&id));
             assert!(!has(13), "unlucky");
@@ -107,14 +122,16 @@ mod tests {
         let asked: Vec<_> =
             [vec![1, 2], vec![13], vec![3], vec![14, 14], vec![15], vec![4, 5, 6]].map(ask).into();
         let limits = Limits { tokens: 100, messages: 100 };
-        let worker = start(Arc::clone(&queue), Box::new(Touchy), limits).unwrap();
+        let worker = start(&queue, Arc::new(Touchy), limits).unwrap();
         let answers: Vec<_> = asked.into_iter().map(|a| a.blocking_recv().unwrap()).collect();
         let failed = Err(Failed);
         let read = |n: f32| Ok([n; 8]);
         assert_eq!(answers, [read(2.0), failed, read(1.0), failed, failed, read(3.0)]);
         assert_eq!(ask(vec![7]).blocking_recv().unwrap(), read(1.0));
         queue.end();
-        worker.join().unwrap();
+        for thread in worker {
+            thread.join().unwrap();
+        }
         assert_eq!(queue.accepted(), 0);
     }
 }

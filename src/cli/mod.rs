@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::pipeline::Precision;
+
 /// Says what customer messages are: question, complaint, compliment, factual error; how they feel;
 /// whether a person must look now.
 #[derive(Debug, Parser)]
@@ -25,6 +27,9 @@ pub struct Cli {
     /// Directory of the model [default: the one that comes with the program]
     #[arg(long, global = true, env = "KLANKBORD_MODEL", value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Arithmetic of the model's layers
+    #[arg(long, global = true, env = "KLANKBORD_PRECISION", value_enum, default_value_t)]
+    pub precision: Precision,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -55,7 +60,7 @@ const NOT_DONE: u8 = 2;
 
 /// Runs one subcommand to its end.
 pub fn run(cli: Cli) -> ExitCode {
-    let model = cli.model.as_deref();
+    let model = (cli.model.as_deref(), cli.precision);
     let outcome = match cli.command {
         Command::Serve(args) => done(serve::run(&args, model)),
         Command::Classify(args) => classify::run(args, model),

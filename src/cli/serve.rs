@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::config::{ConfigError, ServerConfig};
-use crate::pipeline::{LoadError, Pipeline};
+use crate::pipeline::{LoadError, Pipeline, Precision};
 use crate::rpc::{self, ServeError, Served};
 use crate::telemetry::{self, LogFormat, TelemetryError};
 
@@ -111,10 +111,10 @@ impl ServeArgs {
 ///
 /// # Errors
 /// [`ServeCommandError`] where the server cannot start or the transport fails.
-pub fn run(args: &ServeArgs, model: Option<&Path>) -> Result<(), ServeCommandError> {
+pub fn run(args: &ServeArgs, model: (Option<&Path>, Precision)) -> Result<(), ServeCommandError> {
     let config = args.config()?;
     telemetry::init(args.log_format)?;
-    let pipeline = Pipeline::load(model)?;
+    let pipeline = Pipeline::load_with(model.0, model.1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -11,6 +11,10 @@ pub struct EngineError(pub String);
 
 /// Reads batches of tokenised messages.
 pub trait Engine: Send + Sync + 'static {
+    /// How many threads should call it at once. Where it is more than one, each call keeps to the
+    /// thread that makes it, or one of a pool of a single thread.
+    fn callers(&self) -> usize;
+
     /// Logits of each message, in order. A message's logits must not depend on its batch.
     ///
     /// # Errors
@@ -19,6 +23,11 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 impl Engine for Net {
+    /// One: it spreads its products over rayon's pool by itself.
+    fn callers(&self) -> usize {
+        1
+    }
+
     fn logits(&self, batch: &[&Tokens]) -> Result<Vec<Logits>, EngineError> {
         let fail = |error: candle_core::Error| EngineError(error.to_string());
         let batch = Batch::new(batch.iter().map(|tokens| tokens.ids.as_slice()));

@@ -5,9 +5,12 @@
 pub mod base;
 pub mod bundle;
 mod cursor;
+pub mod encoder;
 pub mod engine;
 pub mod labels;
 pub mod net;
 pub mod ops;
+pub mod quantise;
+mod rows;
 pub mod vocabulary;
 pub mod weights;

@@ -119,7 +119,7 @@ const LANES: usize = 16;
 
 /// Sum over `f(index)` for `0..n`, in [`LANES`] partial sums.
 #[inline(always)]
-fn lane_sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn lane_sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let whole = n - n % LANES;
     for start in (0..whole).step_by(LANES) {
