@@ -3,6 +3,7 @@
 //! Map of the house (who may use whom is held by `tests/layout.rs`):
 //! - [`message`]: the domain, which depends on nothing;
 //! - [`tokenise`], [`language`]: from text to what a model reads, and which language it is;
+//! - [`machine`]: tiles of the CPU and mapped files, the only `unsafe` code;
 //! - [`model`]: models on disk, the network, and what its numbers mean as labels;
 //! - [`batch`]: which messages are read together, and when;
 //! - [`pipeline`]: the one way by which anything is classified;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod eval;
 pub mod language;
+pub mod machine;
 pub mod message;
 pub mod model;
 pub mod pipeline;

@@ -13,14 +13,15 @@ use std::time::Duration;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use crate::batch::plan::Limits;
+use crate::batch::plan::Budget;
 use crate::batch::queue::{Bounds, Job, Queue, Refused};
 use crate::batch::worker;
 use crate::language;
 use crate::message::{Message, ModelId, Verdict};
 use crate::model::bundle::{Bundle, BundleError, Manifest};
-use crate::model::encoder::Encoder;
+use crate::model::encoder::{Encoder, EncoderError};
 use crate::model::engine::Engine;
+use crate::model::kernel::Kernel;
 use crate::model::labels::{Calibration, Reach};
 use crate::model::net::{Mode, Net, NetError};
 use crate::tokenise::{Tokeniser, Tokens};
@@ -28,9 +29,9 @@ use crate::tokenise::{Tokeniser, Tokens};
 /// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
 /// of the usual kind.
 const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
-/// How much is read at once. Products are at full speed from some 256 tokens on, so more only makes
-/// the next message wait longer.
-const LIMITS: Limits = Limits { tokens: 512, messages: 64 };
+/// How much is read at once: as much as takes 10 ms, by the cost of a token as measured.
+const BUDGET: Budget =
+    Budget { time: Duration::from_millis(10), least: 64, most: 2048, messages: 256 };
 
 /// Why a valid message got no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,12 @@ pub enum LoadError {
     /// The network cannot be made of them.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The int8 encoder cannot be made of them.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// The CPU lacks what was asked for.
+    #[error("this CPU or system has no kernel {asked}; it has {}", list(.available))]
+    NoKernel { asked: String, available: Vec<Kernel> },
     /// The system gives no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] std::io::Error),
@@ -66,11 +73,20 @@ pub enum LoadError {
 /// Arithmetic of the layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
-    /// The network as it was trained.
+    /// Products in int8, the rest in f32.
     #[default]
-    F32,
-    /// Layers in int8: two to three times as fast, and a few labels near their thresholds differ.
     Int8,
+    /// The network as it can be trained, to compare with.
+    F32,
+}
+
+/// How the model is to be run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Arithmetic of the layers.
+    pub precision: Precision,
+    /// What does the int8 products; the fastest where not said.
+    pub kernel: Option<Kernel>,
 }
 
 /// What GetModel tells: identity and what a client needs to read the verdicts.
@@ -130,23 +146,29 @@ impl Pipeline {
     /// # Errors
     /// [`LoadError`] saying which file is wrong and what to do.
     pub fn load(dir: Option<&Path>) -> Result<Self, LoadError> {
-        Self::load_with(dir, Precision::default())
+        Self::load_with(dir, Arithmetic::default())
     }
 
     /// As [`Pipeline::load`], with the arithmetic chosen.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
-    pub fn load_with(dir: Option<&Path>, precision: Precision) -> Result<Self, LoadError> {
+    pub fn load_with(dir: Option<&Path>, arithmetic: Arithmetic) -> Result<Self, LoadError> {
         let bundle = Bundle::load_classifier(&Bundle::find(dir)?)?;
         let Bundle { manifest, id, weights, tokeniser, .. } = bundle;
         let architecture = manifest.architecture;
-        let engine: Arc<dyn Engine> = match precision {
-            Precision::F32 => Arc::new(Net::new(architecture, &weights, Mode::Inference)?),
+        let kernel = arithmetic.kernel.unwrap_or_else(Kernel::best);
+        let available = Kernel::available();
+        if !available.contains(&kernel) {
+            return Err(LoadError::NoKernel { asked: spelt(kernel), available });
+        }
+        let engine: Arc<dyn Engine> = match arithmetic.precision {
+            Precision::F32 => {
+                Arc::new(Net::new(architecture, &weights.to_full(), Mode::Inference)?)
+            }
             Precision::Int8 => {
-                let encoder = Encoder::new(architecture, &weights).map_err(NetError::from)?;
-                let (int8, f32) = encoder.kernels();
-                tracing::info!(int8, f32, "kernels");
+                let encoder = Encoder::with_kernel(architecture, &weights, kernel)?;
+                tracing::info!(kernel = encoder.kernel().name(), "int8 encoder");
                 Arc::new(encoder)
             }
         };
@@ -171,7 +193,7 @@ impl Pipeline {
             .num_threads(threads)
             .thread_name(|index| format!("tokenise-{index}"))
             .build()?;
-        worker::start(&queue, engine, LIMITS)?;
+        worker::start(&queue, engine, BUDGET)?;
         let tokeniser = Arc::new(tokeniser);
         Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, calibration, info })))
     }
@@ -219,6 +241,16 @@ impl Pipeline {
         self.0.queue.close();
         self.0.queue.idle().await;
     }
+}
+
+/// A kernel as the command line has it.
+fn spelt(kernel: Kernel) -> String {
+    let value = clap::ValueEnum::to_possible_value(&kernel);
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn list(kernels: &[Kernel]) -> String {
+    kernels.iter().copied().map(spelt).collect::<Vec<_>>().join(", ")
 }
 
 /// Tokens of a message and what its verdict will say of the reading; `None` where the library fails.

@@ -1,4 +1,6 @@
-//! Which messages go together. Pure: lengths and limits in, groups out. Depends on nothing.
+//! Which messages go together. Pure: lengths, limits and costs in, groups out. Depends on nothing.
+
+use std::time::Duration;
 
 /// How much one batch may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +9,49 @@ pub struct Limits {
     pub tokens: usize,
     /// Most messages.
     pub messages: usize,
+}
+
+/// How long a batch may take, whatever the machine and the model.
+///
+/// A message that comes alone waits for at most one batch that is being read, then for its own; so
+/// this is what the slowest of interactive answers are made of while others keep the cores busy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Time for one batch.
+    pub time: Duration,
+    /// Fewest tokens, however slow the machine: less would waste its time on the weights.
+    pub least: usize,
+    /// Most tokens, however fast.
+    pub most: usize,
+    /// Most messages.
+    pub messages: usize,
+}
+
+impl Budget {
+    /// What fits, at `cost` a token; the fewest as long as nothing is measured.
+    pub fn limits(&self, cost: Option<Duration>) -> Limits {
+        let fit = |cost: Duration| self.time.as_secs_f64() / cost.as_secs_f64().max(1e-12);
+        let tokens = cost.map_or(self.least, |cost| fit(cost) as usize);
+        Limits { tokens: tokens.min(self.most).max(self.least), messages: self.messages }
+    }
+}
+
+/// The cost of a token, from batches as they are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost(Option<f64>);
+
+impl Cost {
+    /// Takes into account that `tokens` took so long: one part in eight, so that a single slow batch
+    /// (another process had the core) changes little.
+    pub fn note(&mut self, tokens: usize, took: Duration) {
+        let seconds = took.as_secs_f64() / tokens.max(1) as f64;
+        self.0 = Some(self.0.map_or(seconds, |before| before + (seconds - before) / 8.0));
+    }
+
+    /// Of one token; `None` before the first batch.
+    pub fn per_token(&self) -> Option<Duration> {
+        self.0.map(Duration::from_secs_f64)
+    }
 }
 
 /// Whether a message of `length` tokens goes with a batch that has so many `messages` and `tokens`.
@@ -70,6 +115,32 @@ mod tests {
             }
             let sorted: Vec<usize> = batches.concat().iter().map(|&i| lengths[i]).collect();
             prop_assert!(sorted.is_sorted());
+        }
+
+        #[test]
+        fn a_batch_takes_its_time_and_no_more(micros in 1u64..10_000, millis in 1u64..100) {
+            let time = Duration::from_millis(millis);
+            let budget = Budget { time, least: 4, most: 5_000, messages: 9 };
+            let cost = Duration::from_micros(micros);
+            let Limits { tokens, messages } = budget.limits(Some(cost));
+            prop_assert_eq!(messages, 9);
+            prop_assert!((4..=5_000).contains(&tokens));
+            prop_assert!(tokens == 4 || cost * tokens as u32 <= time + Duration::from_micros(1));
+            prop_assert!(tokens == 5_000 || cost * (tokens as u32 + 1) > time);
+        }
+
+        #[test]
+        fn cost_settles_on_what_is_measured(
+            first in 1u64..1_000_000, then in 1u64..1_000_000, tokens in 1usize..500,
+        ) {
+            let mut cost = Cost::default();
+            prop_assert_eq!(cost.per_token(), None);
+            cost.note(tokens, Duration::from_micros(first));
+            for _ in 0..120 {
+                cost.note(tokens, Duration::from_micros(then));
+            }
+            let (found, truth) = (cost.per_token().unwrap().as_secs_f64(), then as f64 * 1e-6 / tokens as f64);
+            prop_assert!((found - truth).abs() <= 2e-9 + truth * 0.2 , "{} {}", found, truth);
         }
 
         #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::plan::{Limits, fits};
+use super::plan::{Budget, Cost, Limits, fits};
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
 
@@ -56,6 +56,8 @@ struct State {
     bytes: usize,
     /// Messages per second that the worker has lately done; 0 before the first batch.
     rate: f64,
+    /// What a token has lately cost the thread that read it.
+    cost: Cost,
     /// No new messages are accepted.
     closed: bool,
     /// The worker should end once nothing waits.
@@ -127,7 +129,8 @@ impl Queue {
     ///
     /// A batch is no more than an equal share for each of `callers`, so that a few messages are
     /// read by all of them at once instead of by the first to come.
-    pub fn next(&self, limits: Limits, callers: usize) -> Option<Vec<Job>> {
+    /// How much that is follows from the `budget` and from what a token has lately cost.
+    pub fn next(&self, budget: Budget, callers: usize) -> Option<Vec<Job>> {
         loop {
             let mut state = self.lock();
             while state.jobs.is_empty() {
@@ -137,6 +140,7 @@ impl Queue {
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             let share = state.tokens.div_ceil(callers.max(1));
+            let limits = budget.limits(state.cost.per_token());
             let limits = Limits { tokens: limits.tokens.min(share), ..limits };
             let (mut batch, mut cancelled, mut tokens) = (Vec::new(), Vec::new(), 0);
             while let Some(job) = state.jobs.front() {
@@ -163,11 +167,13 @@ impl Queue {
         }
     }
 
-    /// Notes how fast the worker is, for the advice on when to try again.
-    pub fn note_rate(&self, messages: usize, took: Duration) {
-        let rate = messages as f64 / took.as_secs_f64().max(1e-6);
+    /// Notes that one of `callers` threads took so long for a batch: for the size of the next ones, and
+    /// for the advice on when to try again.
+    pub fn note(&self, (messages, tokens): (usize, usize), took: Duration, callers: usize) {
+        let rate = (messages * callers) as f64 / took.as_secs_f64().max(1e-6);
         let mut state = self.lock();
         state.rate = if state.rate > 0.0 { 0.8 * state.rate + 0.2 * rate } else { rate };
+        state.cost.note(tokens, took);
     }
 
     /// Accepts nothing more; what was accepted is still answered.
@@ -232,7 +238,8 @@ mod tests {
     }
 
     const BOUNDS: Bounds = Bounds { messages: 3, bytes: 100 };
-    const LIMITS: Limits = Limits { tokens: 20, messages: 8 };
+    const BUDGET: Budget =
+        Budget { time: Duration::from_millis(10), least: 20, most: 40, messages: 8 };
 
     #[test]
     fn gives_out_in_order_within_limits_and_ends() {
@@ -241,11 +248,25 @@ mod tests {
         let lengths = |batch: Vec<Job>| -> Vec<usize> {
             batch.iter().map(|job| job.tokens.ids.len()).collect()
         };
-        assert_eq!(queue.next(LIMITS, 1).map(lengths), Some(vec![9, 10]));
+        assert_eq!(queue.next(BUDGET, 1).map(lengths), Some(vec![9, 10]));
         queue.end();
-        assert_eq!(queue.next(LIMITS, 1).map(lengths), Some(vec![5]));
-        assert!(queue.next(LIMITS, 1).is_none());
+        assert_eq!(queue.next(BUDGET, 1).map(lengths), Some(vec![5]));
+        assert!(queue.next(BUDGET, 1).is_none());
         assert_eq!(queue.admit(1).err(), Some(Refused::Closed));
+    }
+
+    #[test]
+    fn batches_grow_as_far_as_measured_cost_allows() {
+        let queue = Queue::new(Bounds { messages: 100, bytes: 10_000 });
+        let _answers: Vec<_> = (0..60).map(|_| push(&queue, 5)).collect();
+        let tokens = || queue.next(BUDGET, 1).unwrap().len() * 5;
+        assert_eq!(tokens(), 20, "nothing is measured yet");
+        queue.note((4, 20), Duration::from_micros(20 * 300), 1);
+        assert_eq!(tokens(), 30, "10 ms at 0.3 ms a token, in whole messages");
+        for _ in 0..50 {
+            queue.note((4, 20), Duration::from_micros(20), 1);
+        }
+        assert_eq!(tokens(), 40);
     }
 
     #[test]
@@ -254,7 +275,7 @@ mod tests {
         let first = queue.admit(60).ok();
         assert!(matches!(queue.admit(60), Err(Refused::Full { .. })), "by bytes");
         let _rest = [queue.admit(20).ok(), queue.admit(20).ok()];
-        queue.note_rate(3, Duration::from_secs(1));
+        queue.note((3, 30), Duration::from_secs(1), 1);
         let Err(Refused::Full { retry_after }) = queue.admit(0) else { panic!("by messages") };
         assert_eq!(retry_after, Duration::from_millis(500));
         drop(first);
@@ -274,7 +295,7 @@ mod tests {
         let queue = Queue::new(BOUNDS);
         drop(push(&queue, 5));
         let _kept = push(&queue, 6);
-        let batch = queue.next(LIMITS, 1).unwrap();
+        let batch = queue.next(BUDGET, 1).unwrap();
         assert_eq!(batch.len(), 1);
         assert_eq!(batch[0].tokens.ids.len(), 6);
         assert_eq!(queue.accepted(), 1);
@@ -285,7 +306,7 @@ mod tests {
         let queue = Queue::new(BOUNDS);
         drop(push(&queue, 5));
         queue.end();
-        assert!(queue.next(LIMITS, 1).is_none());
+        assert!(queue.next(BUDGET, 1).is_none());
         assert_eq!(queue.accepted(), 0);
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
 
-use super::plan::Limits;
+use super::plan::Budget;
 use super::queue::{Failed, Job, Queue};
 use crate::model::engine::Engine;
 use crate::model::labels::Logits;
@@ -23,7 +23,7 @@ use crate::tokenise::Tokens;
 pub fn start(
     queue: &Arc<Queue>,
     engine: Arc<dyn Engine>,
-    limits: Limits,
+    budget: Budget,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let callers = engine.callers();
     let one = |index: usize| {
@@ -33,10 +33,11 @@ pub fn start(
             // cores are busy with batches already. Where that cannot be, it is only slower.
             let _own = (callers > 1)
                 .then(|| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
-            while let Some(batch) = queue.next(limits, callers) {
-                let (count, clock) = (batch.len(), Instant::now());
+            while let Some(batch) = queue.next(budget, callers) {
+                let tokens = batch.iter().map(|job| job.tokens.ids.len()).sum();
+                let (size, clock) = ((batch.len(), tokens), Instant::now());
                 serve(&*engine, batch);
-                queue.note_rate(count * callers, clock.elapsed());
+                queue.note(size, clock.elapsed(), callers);
             }
         })
     };
@@ -121,8 +122,9 @@ mod tests {
         };
         let asked: Vec<_> =
             [vec![1, 2], vec![13], vec![3], vec![14, 14], vec![15], vec![4, 5, 6]].map(ask).into();
-        let limits = Limits { tokens: 100, messages: 100 };
-        let worker = start(&queue, Arc::new(Touchy), limits).unwrap();
+        let time = std::time::Duration::from_secs(1);
+        let budget = Budget { time, least: 100, most: 100, messages: 100 };
+        let worker = start(&queue, Arc::new(Touchy), budget).unwrap();
         let answers: Vec<_> = asked.into_iter().map(|a| a.blocking_recv().unwrap()).collect();
         let failed = Err(Failed);
         let read = |n: f32| Ok([n; 8]);

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::{Output, OutputFormat};
 use super::stream::{Answer, Classified, Classifier, Then};
 use super::{Outcome, SOME_FAILED};
-use crate::pipeline::Precision;
+use crate::pipeline::Arithmetic;
 use crate::record::{Format, LabelledRecord, OpenError, RecordError, Records};
 
 /// Arguments of `classify`.
@@ -78,7 +78,7 @@ enum ClassifyError {
 }
 
 /// Classifies; see [`ClassifyArgs`].
-pub(super) fn run(args: ClassifyArgs, model: (Option<&Path>, Precision)) -> Outcome {
+pub(super) fn run(args: ClassifyArgs, model: (Option<&Path>, Arithmetic)) -> Outcome {
     let format = args.output_format();
     // Everything that can be refused is refused before the output, perhaps a file that somebody
     // still wants, is opened.

@@ -14,7 +14,7 @@ use super::stream::{Classifier, Then};
 use super::{Outcome, SOME_FAILED};
 use crate::eval::{BinaryReport, ConfusionRow, Evaluation, Report, Targets};
 use crate::message::{Intent, Sentiment};
-use crate::pipeline::Precision;
+use crate::pipeline::Arithmetic;
 use crate::record::{Format, Records};
 
 /// Arguments of `eval`.
@@ -44,7 +44,7 @@ struct FileReport {
 }
 
 /// Evaluates; see [`EvalArgs`].
-pub(super) fn run(args: EvalArgs, model: (Option<&Path>, Precision)) -> Outcome {
+pub(super) fn run(args: EvalArgs, model: (Option<&Path>, Arithmetic)) -> Outcome {
     // All of them are opened first: a wrong name in the last must not show after an hour's work.
     let opened: Vec<(String, Records)> = args
         .files

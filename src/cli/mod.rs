@@ -7,6 +7,7 @@ mod classify;
 mod eval;
 mod import;
 mod output;
+mod quantize;
 mod serve;
 mod stream;
 mod train;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::pipeline::Precision;
+use crate::model::kernel::Kernel;
+use crate::pipeline::{Arithmetic, Precision};
 
 /// Says what customer messages are: question, complaint, compliment, factual error; how they feel;
 /// whether a person must look now.
@@ -30,6 +32,9 @@ pub struct Cli {
     /// Arithmetic of the model's layers
     #[arg(long, global = true, env = "KLANKBORD_PRECISION", value_enum, default_value_t)]
     pub precision: Precision,
+    /// What does the int8 products [default: the fastest that this CPU has]
+    #[arg(long, global = true, env = "KLANKBORD_KERNEL", value_enum)]
+    pub kernel: Option<Kernel>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -45,6 +50,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Train a model on labelled messages, from a base encoder or from a trained model
     Train(Box<train::TrainArgs>),
+    /// Turn the weights of a trained model into int8, for serving
+    Quantize(quantize::QuantizeArgs),
     /// Take over a base encoder: prune its vocabulary, write safetensors and tokenizer.json
     Import(import::ImportArgs),
 }
@@ -60,12 +67,14 @@ const NOT_DONE: u8 = 2;
 
 /// Runs one subcommand to its end.
 pub fn run(cli: Cli) -> ExitCode {
-    let model = (cli.model.as_deref(), cli.precision);
+    let arithmetic = Arithmetic { precision: cli.precision, kernel: cli.kernel };
+    let model = (cli.model.as_deref(), arithmetic);
     let outcome = match cli.command {
         Command::Serve(args) => done(serve::run(&args, model)),
         Command::Classify(args) => classify::run(args, model),
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
+        Command::Quantize(args) => told(quantize::run(&args)),
         Command::Import(args) => told(import::run(&args)),
     };
     outcome.unwrap_or_else(|error| {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::config::{ConfigError, ServerConfig};
-use crate::pipeline::{LoadError, Pipeline, Precision};
+use crate::pipeline::{Arithmetic, LoadError, Pipeline};
 use crate::rpc::{self, ServeError, Served};
 use crate::telemetry::{self, LogFormat, TelemetryError};
 
@@ -111,7 +111,7 @@ impl ServeArgs {
 ///
 /// # Errors
 /// [`ServeCommandError`] where the server cannot start or the transport fails.
-pub fn run(args: &ServeArgs, model: (Option<&Path>, Precision)) -> Result<(), ServeCommandError> {
+pub fn run(args: &ServeArgs, model: (Option<&Path>, Arithmetic)) -> Result<(), ServeCommandError> {
     let config = args.config()?;
     telemetry::init(args.log_format)?;
     let pipeline = Pipeline::load_with(model.0, model.1)?;

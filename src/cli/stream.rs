@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::message::Verdict;
-use crate::pipeline::{LoadError, Pipeline, PipelineError, Precision};
+use crate::pipeline::{Arithmetic, LoadError, Pipeline, PipelineError};
 use crate::record::{LabelledRecord, RecordError};
 
 /// Messages under way at once: enough to fill batches, and a bound on memory.
@@ -60,7 +60,7 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn load(
-        (model, precision): (Option<&Path>, Precision),
+        (model, arithmetic): (Option<&Path>, Arithmetic),
     ) -> Result<Self, StreamError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -69,7 +69,7 @@ impl Classifier {
             .map_err(StreamError::Start)?;
         let pipeline = {
             let _inside = runtime.enter();
-            Pipeline::load_with(model, precision)?
+            Pipeline::load_with(model, arithmetic)?
         };
         Ok(Classifier { runtime, pipeline })
     }

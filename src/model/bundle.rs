@@ -2,10 +2,11 @@
 //!
 //! The manifest names every other file with its size and SHA-256; the model's own digest is that of
 //! the manifest, so it stands for weights, tokenizer and thresholds together. May depend on:
-//! `message`, `tokenise`, `model::{base, labels, weights}`.
+//! `machine`, `message`, `tokenise`, `model::{base, labels, weights}`.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::base::Architecture;
 use super::labels::{Calibration, logit_names};
 use super::weights::{Weights, WeightsError};
+use crate::machine::map::Mapped;
 use crate::message::ModelId;
 use crate::tokenise::{TokeniseError, Tokeniser};
 
@@ -129,8 +131,9 @@ impl Bundle {
         }
         let bytes = read(&path)?;
         let manifest = parse_manifest(&path, &bytes)?;
-        let weights_bytes = verified(dir, WEIGHTS, &manifest)?;
-        let tokenizer_json = verified(dir, TOKENIZER, &manifest)?;
+        // Nothing of the map is kept: whatever happens to the file later, the model stays as it is.
+        let weights_bytes = verified(dir, WEIGHTS, &manifest, Mapped::open)?;
+        let tokenizer_json = verified(dir, TOKENIZER, &manifest, |path| fs::read(path))?;
         let architecture = &manifest.architecture;
         let weights = Weights::read(&weights_bytes, architecture)
             .map_err(|source| BundleError::Weights { path: dir.join(WEIGHTS), source })?;
@@ -186,8 +189,10 @@ impl Bundle {
         for (name, bytes) in
             [(WEIGHTS, &weights[..]), (TOKENIZER, tokenizer_json), (MANIFEST, &json)]
         {
-            let path = dir.join(name);
-            fs::write(&path, bytes).map_err(|source| BundleError::Io { path, source })?;
+            // By renaming: a program that has the old file mapped keeps it whole.
+            let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
+            let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+            written.map_err(|source| BundleError::Io { path, source })?;
         }
         Ok(())
     }
@@ -231,13 +236,21 @@ fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
     Ok(manifest)
 }
 
-fn verified(dir: &Path, name: &str, manifest: &Manifest) -> Result<Vec<u8>, BundleError> {
+fn verified<B: Deref<Target = [u8]>>(
+    dir: &Path,
+    name: &str,
+    manifest: &Manifest,
+    open: impl Fn(&Path) -> std::io::Result<B>,
+) -> Result<B, BundleError> {
     let path = dir.join(name);
     let Some(expected) = manifest.files.get(name) else {
         let reason = format!("{name} is not listed");
         return Err(BundleError::Manifest { path: dir.join(MANIFEST), reason });
     };
-    let bytes = read(&path)?;
+    let bytes = match open(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(BundleError::Unreadable { path, source }),
+    };
     let found = FileDigest::of(&bytes);
     let reason = if found.bytes != expected.bytes {
         format!("it has {} bytes instead of {}", found.bytes, expected.bytes)

@@ -243,7 +243,7 @@ impl Net {
                 tensors.insert(name.clone(), (parameter.share.clone(), values.to_vec()));
             }
         }
-        Ok(Weights { words, tensors })
+        Ok(Weights { words, ints: Default::default(), tensors })
     }
 
     /// Logits of each message: (B, [`LOGITS`]).
@@ -254,6 +254,18 @@ impl Net {
         let tape = Tape::forgetting();
         let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
         Ok(run.logits(batch)?.value)
+    }
+
+    /// Hidden states after the embeddings and after each layer, (T, C) each.
+    ///
+    /// # Errors
+    /// As [`Net::forward`].
+    pub fn hidden_states(&self, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+        let tape = Tape::forgetting();
+        let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
+        let mut states = Vec::new();
+        run.encode(batch, |x| states.push(x.value.clone()))?;
+        states.iter().map(|x| x.flatten_all()?.to_vec1()).collect()
     }
 
     /// Mean of the hidden states of each message: (B, C).
@@ -317,13 +329,14 @@ impl Run<'_> {
         }
     }
 
-    /// Hidden states of every token: (T, C).
-    fn encode(&self, batch: &Batch) -> Result<Node> {
+    /// Hidden states of every token: (T, C). `seen` gets those after the embeddings and each layer.
+    fn encode(&self, batch: &Batch, mut seen: impl FnMut(&Node)) -> Result<Node> {
         let (net, tape) = (self.net, self.tape);
         let (positions, types) = (&self.parameters[net.positions], &self.parameters[net.types]);
         let places = ops::places(tape, positions, types, &batch.positions)?;
         let words = self.words(&batch.ids)?;
         let mut x = self.drop(self.add_norm(&words, &places, net.norm)?)?;
+        seen(&x);
         for layer in &net.layers {
             let qkv = self.affine(&layer.qkv, &x)?;
             let mixed = ops::attention(tape, &qkv, net.architecture.heads, &batch.segments)?;
@@ -332,12 +345,13 @@ impl Run<'_> {
             let inner = ops::gelu(tape, &self.affine(&layer.ffn_in, &x)?)?;
             let inner = self.drop(self.affine(&layer.ffn_out, &inner)?)?;
             x = self.add_norm(&inner, &x, layer.ffn_norm)?;
+            seen(&x);
         }
         Ok(x)
     }
 
     fn pooled(&self, batch: &Batch) -> Result<Node> {
-        ops::mean_pool(self.tape, &self.encode(batch)?, &batch.segments)
+        ops::mean_pool(self.tape, &self.encode(batch, |_| ())?, &batch.segments)
     }
 
     fn logits(&self, batch: &Batch) -> Result<Node> {

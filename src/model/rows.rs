@@ -1,179 +1,325 @@
-//! What happens to a row of activations between two products, each in one pass over it.
+//! What happens to rows of activations between two products, each in one pass over them.
 //!
 //! A token's numbers depend on its own row only: scales are per row, sums run in a fixed order.
-//! May depend on: the rten crates.
+//! Plain loops here have no fused sums, so they too give the same bits on every CPU.
+//! May depend on: `model::{labels, vector, weights}`.
 
-use rten_simd::{Isa, SimdOp, SimdUnaryOp};
-use rten_vecmath::Gelu;
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, Simd};
 
-use super::ops::lane_sum;
+use super::labels::{LOGITS, Logits};
+use super::vector::{Math, RowOp, STRANDS};
+use super::weights::Words;
 
 /// 1.5 · 2^23: added to a small number, it leaves that number, rounded to the nearest whole one, in the
 /// low bits of the sum. Vectorises where a conversion by `as`, which saturates, does not.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// How a row was quantised: `x = scale · (q - zero)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct RowScale {
     pub scale: f32,
     pub zero: u8,
 }
 
-/// What turns a product's accumulators into values, by output: (O) each.
+/// Rows quantised each by itself: values (T, C) and scales (T), after multiplying by `smooth` (C).
+pub(super) struct Quantised<'a> {
+    pub smooth: &'a [f32],
+    pub values: &'a mut [u8],
+    pub scales: &'a mut [RowScale],
+}
+
+/// What turns a product's sums into values, by output: (O) each.
 pub(super) struct Columns {
     /// Scale of the weights.
     pub scales: Vec<f32>,
     /// Sum of the quantised weights, for what the row's zero has added.
-    pub sums: Vec<i32>,
+    pub totals: Vec<i32>,
     pub bias: Vec<f32>,
 }
 
-/// Defines a function whose loops are compiled for the best instruction set of this CPU.
-///
-/// A closure will not do: it is called from one place for each instruction set, so it is not always
-/// inlined, and then compiled for the least of them.
-macro_rules! vectorised_fn {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),+) -> $output:ty $body:block) => {
-        $(#[$doc])*
-        pub(super) fn $name<'a>($($arg: $kind),+) -> $output {
-            struct Op<'a> { $($arg: $kind,)+ }
-            impl<'a> SimdOp for Op<'a> {
-                type Output = $output;
-                #[inline(always)]
-                fn eval<I: Isa>(self, _isa: I) -> $output {
-                    let Op { $($arg),+ } = self;
-                    $body
+/// A product's sums (T, O), how its T inputs were quantised, and what its outputs mean.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<'a> {
+    pub sums: &'a [i32],
+    pub from: &'a [RowScale],
+    pub columns: &'a Columns,
+}
+
+impl Sums<'_> {
+    /// Calls `f(t, values)` where `values` is an iterator over row `t`.
+    #[inline(always)]
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let sums = self.sums.chunks_exact(self.columns.bias.len());
+        sums.zip(self.from).map(|(sums, from)| Row { sums, from: *from, columns: self.columns })
+    }
+}
+
+struct Row<'a> {
+    sums: &'a [i32],
+    from: RowScale,
+    columns: &'a Columns,
+}
+
+impl Row<'_> {
+    /// Calls `f(slot, value)` for each of `out` and the value
+    /// `(sum - zero · total) · scale · column scale + bias` of that output.
+    #[inline(always)]
+    fn each(&self, out: &mut [f32], f: impl Fn(&mut f32, f32)) {
+        let count = out.len();
+        let (sums, totals) = (&self.sums[..count], &self.columns.totals[..count]);
+        let (scales, bias) = (&self.columns.scales[..count], &self.columns.bias[..count]);
+        let (scale, zero) = (self.from.scale, i32::from(self.from.zero));
+        for o in 0..count {
+            let value = (sums[o] - zero * totals[o]) as f32 * (scale * scales[o]) + bias[o];
+            f(&mut out[o], value);
+        }
+    }
+}
+
+/// Scale (C) and shift (C) of a layer norm, and what is added to the variance.
+pub(super) struct Norm {
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+    pub epsilon: f32,
+}
+
+impl Norm {
+    #[inline(always)]
+    fn apply<I: Isa, const SOFT: bool>(&self, math: Math<I, SOFT>, x: &mut [f32]) {
+        let width = x.len();
+        let (scale, shift) = (&self.scale[..width], &self.shift[..width]);
+        let mean = math.sum(x, |x| x) / width as f32;
+        let f = math.lanes();
+        let square = |x| {
+            let gap = f.sub(x, f.splat(mean));
+            f.mul(gap, gap)
+        };
+        let variance = math.sum(x, square) / width as f32;
+        let inverse = 1.0 / (variance + self.epsilon).sqrt();
+        for i in 0..width {
+            x[i] = (x[i] - mean) * inverse * scale[i] + shift[i];
+        }
+    }
+}
+
+/// Sums to values.
+pub(super) struct Affine<'a> {
+    pub sums: Sums<'a>,
+    pub out: &'a mut [f32],
+}
+
+impl RowOp for Affine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, _: Math<I, SOFT>) {
+        let width = self.sums.columns.bias.len();
+        for (row, out) in self.sums.rows().zip(self.out.chunks_exact_mut(width)) {
+            row.each(out, |slot, value| *slot = value);
+        }
+    }
+}
+
+/// Sums through GELU, quantised; `work` (O) is a row to work in.
+pub(super) struct AffineGelu<'a> {
+    pub sums: Sums<'a>,
+    pub to: Quantised<'a>,
+    pub work: &'a mut [f32],
+}
+
+impl RowOp for AffineGelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
+        let AffineGelu { sums, to, work } = self;
+        let into = to.values.chunks_exact_mut(work.len()).zip(to.scales);
+        for (row, (values, scale)) in sums.rows().zip(into) {
+            row.each(work, |slot, value| *slot = value);
+            let f = math.lanes();
+            for part in work.chunks_mut(f.len()) {
+                if part.len() == f.len() {
+                    f.store(math.gelu(f.load(part)), part);
+                } else {
+                    let all = math.gelu(f.load_pad(part).0).to_array();
+                    part.copy_from_slice(&all.as_ref()[..part.len()]);
                 }
             }
-            Op { $($arg),+ }.dispatch()
+            *scale = quantise(work, to.smooth, values);
         }
-    };
-}
-
-/// Calls `f(o, value)` with each value `(acc - zero · sums[o]) · scale · scales[o] + bias[o]`.
-macro_rules! each_value {
-    ($acc:ident, $row:ident, $columns:ident, $out:ident, |$slot:ident, $value:ident| $then:expr) => {
-        let count = $out.len();
-        let (acc, sums) = (&$acc[..count], &$columns.sums[..count]);
-        let (scales, bias) = (&$columns.scales[..count], &$columns.bias[..count]);
-        let zero = i32::from($row.zero);
-        for o in 0..count {
-            let $value = (acc[o] - zero * sums[o]) as f32 * ($row.scale * scales[o]) + bias[o];
-            let $slot = &mut $out[o];
-            $then;
-        }
-    };
-}
-
-vectorised_fn! {
-    /// A product's accumulators to values.
-    fn affine(acc: &'a [i32], row: RowScale, columns: &'a Columns, out: &'a mut [f32]) -> () {
-        each_value!(acc, row, columns, out, |slot, value| *slot = value);
     }
 }
 
-/// A product's accumulators through GELU.
-pub(super) fn affine_gelu(acc: &[i32], row: RowScale, columns: &Columns, out: &mut [f32]) {
-    affine(acc, row, columns, out);
-    Gelu {}.map_mut(out);
+/// Sums added to `x` (T, C), then layer norm, in place of `x` and quantised.
+pub(super) struct AffineAddNorm<'a> {
+    pub sums: Sums<'a>,
+    pub norm: &'a Norm,
+    pub x: &'a mut [f32],
+    pub to: Quantised<'a>,
 }
 
-vectorised_fn! {
-    /// A product's accumulators added to `x`, then layer norm, in place of `x`.
-    fn affine_add_norm(
-        acc: &'a [i32],
-        row: RowScale,
-        columns: &'a Columns,
-        norm: &'a [f32],
-        epsilon: f32,
-        x: &'a mut [f32]
-    ) -> () {
-        each_value!(acc, row, columns, x, |slot, value| *slot += value);
-        normalise(x, norm, epsilon);
-    }
-}
+impl RowOp for AffineAddNorm<'_> {
+    type Output = ();
 
-vectorised_fn! {
-    /// `x + place`, then layer norm, in place of `x`.
-    fn add_norm(x: &'a mut [f32], place: &'a [f32], norm: &'a [f32], epsilon: f32) -> () {
-        for (value, place) in x.iter_mut().zip(place) {
-            *value += place;
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
+        let AffineAddNorm { sums, norm, x, to } = self;
+        let width = norm.scale.len();
+        let into = to.values.chunks_exact_mut(width).zip(to.scales);
+        for ((row, x), (values, scale)) in sums.rows().zip(x.chunks_exact_mut(width)).zip(into) {
+            row.each(x, |slot, value| *slot += value);
+            norm.apply(math, x);
+            *scale = quantise(x, to.smooth, values);
         }
-        normalise(x, norm, epsilon);
     }
 }
 
-/// Layer norm of `x` in place; `norm` has the scale, then the shift.
+/// Embeddings of one message's `ids` (L): word and position, then layer norm, into `x` (L, C) and
+/// quantised. Every id must have a row in `words`, every place one in `places` (P, C).
+pub(super) struct Embed<'a> {
+    pub ids: &'a [u32],
+    pub words: &'a Words,
+    pub places: &'a [f32],
+    pub norm: &'a Norm,
+    pub x: &'a mut [f32],
+    pub to: Quantised<'a>,
+}
+
+impl RowOp for Embed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
+        let Embed { ids, words, places, norm, x, to } = self;
+        let width = norm.scale.len();
+        let into = to.values.chunks_exact_mut(width).zip(to.scales);
+        let from = ids.iter().zip(places.chunks_exact(width));
+        for (((id, place), x), (values, scale)) in from.zip(x.chunks_exact_mut(width)).zip(into) {
+            words.copy_row(*id as usize, x);
+            x.iter_mut().zip(place).for_each(|(x, place)| *x += place);
+            norm.apply(math, x);
+            *scale = quantise(x, to.smooth, values);
+        }
+    }
+}
+
+/// Rows (T, C) quantised.
+pub(super) struct Quantise<'a> {
+    pub rows: &'a [f32],
+    pub width: usize,
+    pub to: Quantised<'a>,
+}
+
+impl RowOp for Quantise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, _: Math<I, SOFT>) {
+        let into = self.to.values.chunks_exact_mut(self.width).zip(self.to.scales);
+        for (row, (values, scale)) in self.rows.chunks_exact(self.width).zip(into) {
+            *scale = quantise(row, self.to.smooth, values);
+        }
+    }
+}
+
+/// Mean over the rows of one message (L, C), then the head: (LOGITS, C) and (LOGITS).
+pub(super) struct Pool<'a> {
+    pub x: &'a [f32],
+    pub head: &'a (Vec<f32>, Vec<f32>),
+    /// (2C), to work in.
+    pub work: &'a mut [f32],
+}
+
+impl RowOp for Pool<'_> {
+    type Output = Logits;
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) -> Logits {
+        let Pool { x, head: (weight, bias), work } = self;
+        let (mean, work) = work.split_at_mut(work.len() / 2);
+        let width = mean.len();
+        let share = 1.0 / (x.len() / width) as f32;
+        mean.fill(0.0);
+        for row in x.chunks_exact(width) {
+            mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value * share);
+        }
+        let mut logits = [0f32; LOGITS];
+        for (o, (logit, weight)) in logits.iter_mut().zip(weight.chunks_exact(width)).enumerate() {
+            work.iter_mut().zip(weight).zip(&*mean).for_each(|((work, w), m)| *work = w * m);
+            *logit = math.sum(work, |x| x) + bias[o];
+        }
+        logits
+    }
+}
+
+/// Writes `row` times `smooth` to `out` in u8, over the range that the row itself has.
 #[inline(always)]
-fn normalise(x: &mut [f32], norm: &[f32], epsilon: f32) {
-    let width = x.len();
-    let (weight, bias) = norm.split_at(width);
-    let mean = lane_sum(width, |i| x[i]) / width as f32;
-    let variance = lane_sum(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
-    let inverse = 1.0 / (variance + epsilon).sqrt();
-    for i in 0..width {
-        x[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+fn quantise(row: &[f32], smooth: &[f32], out: &mut [u8]) -> RowScale {
+    let (row, smooth) = (&row[..out.len()], &smooth[..out.len()]);
+    // Zero must be among the values, so that it is exact.
+    let (mut low, mut high) = ([0f32; STRANDS], [0f32; STRANDS]);
+    let (rows, tail) = row.as_chunks::<STRANDS>();
+    let (smooths, smooth_tail) = smooth.as_chunks::<STRANDS>();
+    for (row, smooth) in rows.iter().zip(smooths) {
+        for lane in 0..STRANDS {
+            let value = row[lane] * smooth[lane];
+            low[lane] = if value < low[lane] { value } else { low[lane] };
+            high[lane] = if value > high[lane] { value } else { high[lane] };
+        }
     }
-}
-
-vectorised_fn! {
-    /// Appends `row` to `out` in u8, over the range that the row itself has.
-    fn quantise(row: &'a [f32], out: &'a mut Vec<u8>) -> RowScale {
-        // Zero must be among the values, so that it is exact.
-        let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
-        let (whole, tail) = row.as_chunks::<16>();
-        for chunk in whole {
-            for lane in 0..16 {
-                low[lane] = if chunk[lane] < low[lane] { chunk[lane] } else { low[lane] };
-                high[lane] = if chunk[lane] > high[lane] { chunk[lane] } else { high[lane] };
-            }
-        }
-        let (mut least, mut most) = (0f32, 0f32);
-        for value in low.iter().chain(tail) {
-            least = least.min(*value);
-        }
-        for value in high.iter().chain(tail) {
-            most = most.max(*value);
-        }
-        let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
-        let zero = (-least / scale).round_ties_even();
-        let start = out.len();
-        out.resize(start + row.len(), 0);
-        let inverse = 1.0 / scale;
-        for (q, value) in out[start..].iter_mut().zip(row) {
-            let shifted = (value * inverse + (ROUNDER + zero)).clamp(ROUNDER, ROUNDER + 255.0);
-            *q = shifted.to_bits() as u8;
-        }
-        RowScale { scale, zero: zero as u8 }
+    let (mut least, mut most) = (0f32, 0f32);
+    for (low, high) in low.iter().zip(&high) {
+        (least, most) = (least.min(*low), most.max(*high));
     }
+    for (value, smooth) in tail.iter().zip(smooth_tail) {
+        (least, most) = (least.min(value * smooth), most.max(value * smooth));
+    }
+    let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
+    let zero = (-least / scale).round_ties_even();
+    let inverse = 1.0 / scale;
+    for ((q, value), smooth) in out.iter_mut().zip(row).zip(smooth) {
+        let shifted = (value * smooth * inverse + (ROUNDER + zero)).clamp(ROUNDER, ROUNDER + 255.0);
+        *q = shifted.to_bits() as u8;
+    }
+    RowScale { scale, zero: zero as u8 }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::kernel::Kernel;
     use super::*;
+
+    fn quantised(row: &[f32], smooth: &[f32], kernel: Kernel) -> (RowScale, Vec<u8>) {
+        let (mut values, mut scales) = (vec![0; row.len()], vec![RowScale::default()]);
+        let to = Quantised { smooth, values: &mut values, scales: &mut scales };
+        kernel.run(Quantise { rows: row, width: row.len(), to });
+        (scales[0], values)
+    }
 
     proptest! {
         #[test]
-        fn rows_come_back_within_half_a_step(row in prop::collection::vec(-9f32..9.0, 1..80)) {
-            let mut out = Vec::new();
-            let RowScale { scale, zero } = quantise(&row, &mut out);
-            prop_assert_eq!(out.len(), row.len());
-            for (value, q) in row.iter().zip(&out) {
+        fn rows_come_back_within_half_a_step_alike_on_every_kernel(
+            row in prop::collection::vec((-9f32..9.0, 0.2f32..5.0), 1..80)
+        ) {
+            let (row, smooth): (Vec<f32>, Vec<f32>) = row.into_iter().unzip();
+            let (scale, out) = quantised(&row, &smooth, Kernel::Portable);
+            prop_assert_eq!(&quantised(&row, &smooth, Kernel::Vectors), &(scale, out.clone()));
+            let RowScale { scale, zero } = scale;
+            for ((value, smooth), q) in row.iter().zip(&smooth).zip(&out) {
                 let back = scale * (f32::from(*q) - f32::from(zero));
-                prop_assert!((back - value).abs() <= 1.01 * scale, "{} {}", back, value);
+                prop_assert!((back - value * smooth).abs() <= 1.01 * scale, "{} {}", back, value);
             }
         }
     }
 
     #[test]
     fn zeros_and_one_sided_rows_are_exact_where_they_can_be() {
-        let mut out = Vec::new();
-        assert_eq!(quantise(&[0.0; 20], &mut out), RowScale { scale: 1.0, zero: 0 });
-        assert!(out.iter().all(|q| *q == 0));
-        out.clear();
-        let scale = quantise(&[255.0, 0.0, 17.0], &mut out);
+        let (scale, out) = quantised(&[0.0; 20], &[2.0; 20], Kernel::Vectors);
+        assert_eq!((scale, out), (RowScale { scale: 1.0, zero: 0 }, vec![0; 20]));
+        let (scale, out) = quantised(&[255.0, 0.0, 8.5], &[1.0, 1.0, 2.0], Kernel::Vectors);
         assert_eq!((scale, out), (RowScale { scale: 1.0, zero: 0 }, vec![255, 0, 17]));
     }
 }

@@ -1,9 +1,11 @@
 //! Weights at rest: read from and written to `safetensors`.
 //!
 //! Names are those of BERT in the `transformers` library, so other programs can read the files; the
-//! heads are `classifier.*`. Word embeddings may be int8 with one scale a row, all else f16 or f32.
-//! May depend on: `model::{base, labels}` for sizes, `safetensors`, `half`.
+//! heads are `classifier.*`. Word embeddings and the weights of linear layers may be int8 with one
+//! scale a row (`….weight` and `….scale`), all else is f16 or f32.
+//! May depend on: `model::{base, labels}` for sizes, `model::quantise`, `safetensors`, `half`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use half::f16;
@@ -13,11 +15,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::base::{Architecture, Base, BaseError};
 use super::labels::LOGITS;
+use super::quantise::Int8Weight;
+pub use super::words::Words;
 
 /// Name of the word embedding table, (V, C).
 pub const WORDS: &str = "embeddings.word_embeddings.weight";
-/// Scales of its rows, (V), where the table is int8.
-const WORD_SCALES: &str = "embeddings.word_embeddings.scale";
 
 /// Why weights cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -42,58 +44,6 @@ pub enum WeightsError {
     NotFinite(String),
 }
 
-/// The word embedding table, (V, C).
-#[derive(Clone)]
-pub enum Words {
-    /// Row-major values.
-    Full(Vec<f32>),
-    /// `value[v][c] = scale[v] · data[v][c]`.
-    Rows { data: Vec<i8>, scales: Vec<f32> },
-}
-
-impl Words {
-    /// Writes row `id` to `row` (C).
-    #[inline]
-    pub fn copy_row(&self, id: usize, row: &mut [f32]) {
-        let range = id * row.len()..(id + 1) * row.len();
-        match self {
-            Words::Full(values) => row.copy_from_slice(&values[range]),
-            Words::Rows { data, scales } => {
-                for (value, &weight) in row.iter_mut().zip(&data[range]) {
-                    *value = f32::from(weight) * scales[id];
-                }
-            }
-        }
-    }
-
-    /// All values, row-major.
-    pub fn to_full(&self, width: usize) -> Vec<f32> {
-        match self {
-            Words::Full(values) => values.clone(),
-            Words::Rows { data, .. } => {
-                let mut values = vec![0f32; data.len()];
-                for (id, row) in values.chunks_exact_mut(width).enumerate() {
-                    self.copy_row(id, row);
-                }
-                values
-            }
-        }
-    }
-
-    /// Symmetric int8 by row: the largest magnitude of a row becomes 127.
-    pub fn to_rows(&self, width: usize) -> Words {
-        let Words::Full(values) = self else { return self.clone() };
-        let (mut data, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
-        for row in values.chunks_exact(width) {
-            let largest = row.iter().fold(0f32, |most, value| most.max(value.abs()));
-            let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-            data.extend(row.iter().map(|value| (value / scale).round() as i8));
-            scales.push(scale);
-        }
-        Words::Rows { data, scales }
-    }
-}
-
 /// A tensor's shape and row-major values.
 pub type Values = (Vec<usize>, Vec<f32>);
 
@@ -102,6 +52,8 @@ pub type Values = (Vec<usize>, Vec<f32>);
 pub struct Weights {
     /// The word embedding table.
     pub words: Words,
+    /// Weights of linear layers in int8, by name.
+    pub ints: BTreeMap<String, Int8Weight>,
     /// Every other tensor, by name.
     pub tensors: BTreeMap<String, Values>,
 }
@@ -143,7 +95,7 @@ impl Weights {
                 take(format!("l{layer}.{from}.b"), format!("{to}.bias"), &[outputs])?;
             }
         }
-        Ok(Weights { words, tensors })
+        Ok(Weights { words, ints: BTreeMap::new(), tensors })
     }
 
     /// Reads a `safetensors` file from its bytes.
@@ -153,60 +105,69 @@ impl Weights {
     pub fn read(bytes: &[u8], architecture: &Architecture) -> Result<Self, WeightsError> {
         let file =
             SafeTensors::deserialize(bytes).map_err(|e| WeightsError::Format(e.to_string()))?;
-        let table = [architecture.vocabulary, architecture.hidden];
-        let (mut words, mut scales, mut tensors) = (None, None, BTreeMap::new());
+        let (mut tensors, mut bytes) = (BTreeMap::new(), BTreeMap::new());
         for (name, view) in file.tensors() {
-            match (name.as_str(), view.dtype()) {
-                (WORDS, Dtype::I8) => {
-                    expect_shape(&name, view.shape(), &table)?;
-                    let data = view.data().iter().map(|&b| b.cast_signed()).collect();
-                    words = Some(Words::Rows { data, scales: Vec::new() });
-                }
-                (WORDS, _) => {
-                    expect_shape(&name, view.shape(), &table)?;
-                    words = Some(Words::Full(floats(&name, &view)?));
-                }
-                (WORD_SCALES, _) => {
-                    expect_shape(&name, view.shape(), &table[..1])?;
-                    scales = Some(floats(&name, &view)?);
-                }
-                _ => {
-                    let values = floats(&name, &view)?;
-                    tensors.insert(name, (view.shape().to_vec(), values));
-                }
+            if view.dtype() == Dtype::I8 {
+                let data = view.data().iter().map(|&b| b.cast_signed()).collect::<Vec<_>>();
+                bytes.insert(name, (view.shape().to_vec(), data));
+            } else {
+                let values = floats(&name, &view)?;
+                tensors.insert(name, (view.shape().to_vec(), values));
             }
         }
-        let words = match (words, scales) {
-            (None, _) => return Err(WeightsError::Missing(WORDS.into())),
-            (Some(Words::Rows { .. }), None) => {
-                return Err(WeightsError::Missing(WORD_SCALES.into()));
+        // Each int8 tensor has its scales beside it.
+        let mut ints = BTreeMap::new();
+        for (name, (shape, values)) in bytes {
+            let [rows, _] = shape[..] else {
+                let expected = vec![0, 0];
+                return Err(WeightsError::Shape { name, found: shape, expected });
+            };
+            let scale = scale_name(&name);
+            let Some((found, scales)) = tensors.remove(&scale) else {
+                return Err(WeightsError::Missing(scale));
+            };
+            expect_shape(&scale, &found, &[rows])?;
+            ints.insert(name, Int8Weight { values, scales });
+        }
+        let table = [architecture.vocabulary, architecture.hidden];
+        let words = match (ints.remove(WORDS), tensors.remove(WORDS)) {
+            (Some(Int8Weight { values: data, scales }), _) => {
+                let found = [scales.len(), data.len() / scales.len().max(1)];
+                expect_shape(WORDS, &found, &table)?;
+                Words::Rows { data, scales }
             }
-            (Some(Words::Rows { data, .. }), Some(scales)) => Words::Rows { data, scales },
-            (Some(full), _) => full,
+            (None, Some((found, values))) => {
+                expect_shape(WORDS, &found, &table)?;
+                Words::Full(values)
+            }
+            (None, None) => return Err(WeightsError::Missing(WORDS.into())),
         };
-        Ok(Weights { words, tensors })
+        Ok(Weights { words, ints, tensors })
     }
 
-    /// The bytes of a `safetensors` file: f32 throughout, or compact (int8 words, the rest f16).
+    /// The bytes of a `safetensors` file. What is int8 stays so; all else is written in f32, or
+    /// compact (words int8, the rest f16).
     ///
     /// # Errors
     /// [`WeightsError::Format`] where the library refuses.
     pub fn write(&self, width: usize, compact: bool) -> Result<Vec<u8>, WeightsError> {
         let mut parts: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        let words = match compact {
-            true => self.words.to_rows(width),
-            false => Words::Full(self.words.to_full(width)),
+        let words = if compact { self.words.to_rows(width) } else { self.words.clone() };
+        let mut int8 = |name: &str, values: &[i8], scales: &[f32]| {
+            let shape = vec![scales.len(), values.len() / scales.len().max(1)];
+            let bytes = values.iter().map(|v| v.cast_unsigned()).collect();
+            parts.push((name.to_owned(), Dtype::I8, shape, bytes));
+            let name = scale_name(name);
+            parts.push((name, Dtype::F32, vec![scales.len()], f32_bytes(scales)));
         };
+        for (name, weight) in &self.ints {
+            int8(name, &weight.values, &weight.scales);
+        }
         match &words {
+            Words::Rows { data, scales } => int8(WORDS, data, scales),
             Words::Full(values) => {
                 let shape = vec![values.len() / width, width];
                 parts.push((WORDS.into(), Dtype::F32, shape, f32_bytes(values)));
-            }
-            Words::Rows { data, scales } => {
-                let bytes = data.iter().map(|v| v.cast_unsigned()).collect();
-                parts.push((WORDS.into(), Dtype::I8, vec![scales.len(), width], bytes));
-                let bytes = f32_bytes(scales);
-                parts.push((WORD_SCALES.into(), Dtype::F32, vec![scales.len()], bytes));
             }
         }
         for (name, (shape, values)) in &self.tensors {
@@ -248,6 +209,69 @@ impl Weights {
         expect_shape(name, found, shape)?;
         Ok(values)
     }
+
+    /// The weight `name` of a linear layer, (O, I), in int8: as it is, or quantised plainly.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where it is missing or of another shape.
+    pub fn int8(
+        &self,
+        name: &str,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<Cow<'_, Int8Weight>, WeightsError> {
+        let Some(weight) = self.ints.get(name) else {
+            let values = self.get(name, &[outputs, inputs])?;
+            return Ok(Cow::Owned(Int8Weight::quantise(values, inputs)));
+        };
+        let rows = weight.scales.len();
+        expect_shape(name, &[rows, weight.values.len() / rows.max(1)], &[outputs, inputs])?;
+        Ok(Cow::Borrowed(weight))
+    }
+
+    /// What the inputs (I) of the linear layer `layer` are multiplied by before they are quantised.
+    ///
+    /// # Errors
+    /// [`WeightsError`] where it is of another shape.
+    pub fn smooth(&self, layer: &str, inputs: usize) -> Result<Option<&[f32]>, WeightsError> {
+        let name = smooth_name(layer);
+        match self.tensors.contains_key(&name) {
+            true => self.get(&name, &[inputs]).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The same with every value in f32, as the network that can be trained needs it.
+    pub fn to_full(&self) -> Cow<'_, Weights> {
+        if self.ints.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut full = self.clone();
+        for (name, weight) in std::mem::take(&mut full.ints) {
+            let layer = name.strip_suffix(".weight").unwrap_or(&name);
+            let smooth = full.tensors.remove(&smooth_name(layer));
+            let rows = weight.scales.len();
+            let inputs = weight.values.len() / rows.max(1);
+            let mut values = weight.to_full();
+            if let Some((_, smooth)) = smooth {
+                for row in values.chunks_exact_mut(inputs.max(1)) {
+                    row.iter_mut().zip(&smooth).for_each(|(w, s)| *w *= s);
+                }
+            }
+            full.tensors.insert(name, (vec![rows, inputs], values));
+        }
+        Cow::Owned(full)
+    }
+}
+
+/// Name of what the inputs, (I), of the linear layer `layer` are multiplied by before they are
+/// quantised; its int8 weight is made for inputs so multiplied.
+pub fn smooth_name(layer: &str) -> String {
+    format!("{layer}.smooth")
+}
+
+/// Name of the scales, (O), of the int8 tensor `name` (O, I).
+fn scale_name(name: &str) -> String {
+    format!("{}.scale", name.strip_suffix(".weight").unwrap_or(name))
 }
 
 fn expect_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<(), WeightsError> {
@@ -295,7 +319,7 @@ mod tests {
         };
         let words = Words::Full((0..12).map(|v| v as f32 - 6.0).collect());
         let tensors = BTreeMap::from([("a".to_owned(), (vec![2], vec![0.1, -3.0]))]);
-        (Weights { words, tensors }, architecture)
+        (Weights { words, ints: BTreeMap::new(), tensors }, architecture)
     }
 
     #[test]

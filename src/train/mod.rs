@@ -5,8 +5,10 @@
 //! transport and queueing.
 
 pub mod checkpoint;
+pub mod compress;
 pub mod corpus;
 pub mod fit;
 pub mod loss;
 pub mod optimiser;
+mod triangle;
 pub mod tune;

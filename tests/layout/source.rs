@@ -74,6 +74,14 @@ impl Source {
         find(&self.code, word)
     }
 
+    /// Whether the comment right above `line` (from 1 on) has one of `marks`.
+    pub fn explained(&self, line: usize, marks: &[&str]) -> bool {
+        let above: Vec<&str> = self.text.lines().take(line - 1).map(str::trim).collect();
+        let comment = |text: &&&str| text.starts_with("//") || text.starts_with("#[");
+        let mut above = above.iter().rev().take_while(comment);
+        above.any(|text| marks.iter().any(|mark| text.starts_with(mark)))
+    }
+
     /// The same, `#[cfg(test)]` items left out.
     pub fn outside_tests(&self, word: &str) -> Vec<(usize, String)> {
         find(&self.outside_tests, word)

@@ -83,7 +83,7 @@ pub fn write_base(dir: &Path) {
         recipe: BTreeMap::new(),
         files: BTreeMap::new(),
     };
-    let weights = Weights { words, tensors };
+    let weights = Weights { words, ints: BTreeMap::new(), tensors };
     Bundle::write(dir, manifest, &weights, tokenizer.as_bytes(), false).unwrap();
 }
 

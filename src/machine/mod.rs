@@ -1,0 +1,13 @@
+//! What the machine itself is asked for: tiles of the CPU, files in memory.
+//!
+//! The only place in the crate where `unsafe` is allowed (`tests/layout.rs` holds that); every block
+//! says why it is sound, and every function that leaves here is safe to call with any arguments.
+//! Depends on nothing in the crate.
+
+#![allow(unsafe_code)]
+
+pub mod amx;
+mod lines;
+pub mod map;
+
+pub use lines::Lines;

@@ -1,0 +1,231 @@
+//! Attention of one message: `softmax(q kᵀ / √width) v` for every head, in f32.
+//!
+//! Heads are small and messages short, so packing for a general product would cost more than the
+//! product: keys are turned once a head, then several queries at a time go over them from registers.
+//! Vaswani et al. 2017 (<https://arxiv.org/abs/1706.03762>). May depend on: `model::vector`, `rten-simd`.
+
+use rten_simd::ops::{BitOps, NumOps};
+use rten_simd::{Isa, Simd};
+
+use super::vector::{Math, RowOp, STRANDS};
+
+/// Queries that go over the keys together.
+const QUERIES: usize = 8;
+/// Of those, how many go over the values together, each with two vectors of columns.
+const MIXES: usize = QUERIES / 2;
+
+/// Buffers, kept from message to message.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Keys of a head, turned: (width, L rounded up to [`STRANDS`]).
+    keys: Vec<f32>,
+    /// Scores of [`QUERIES`] queries, (QUERIES, L rounded up).
+    scores: Vec<f32>,
+    /// Those queries, scaled and turned: (width, QUERIES).
+    queries: Vec<f32>,
+}
+
+/// Mixes `qkv` (L, 3C), rows of queries, keys and values, into `mixed` (L, C).
+pub(super) struct Attend<'a> {
+    pub qkv: &'a [f32],
+    pub mixed: &'a mut [f32],
+    pub hidden: usize,
+    pub heads: usize,
+    pub work: &'a mut Work,
+}
+
+impl RowOp for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
+        let Attend { qkv, mixed, hidden, heads, work } = self;
+        let width = hidden / heads;
+        let length = mixed.len() / hidden;
+        let padded = length.next_multiple_of(STRANDS);
+        // Zeros once, so that what lies beyond the message is a number; it is masked below.
+        work.keys.clear();
+        work.keys.resize(width * padded, 0.0);
+        work.scores.resize(work.scores.len().max(QUERIES * padded), 0.0);
+        work.queries.resize(work.queries.len().max(QUERIES * width), 0.0);
+        for at in (0..hidden).step_by(width) {
+            for (j, row) in qkv.chunks_exact(3 * hidden).enumerate() {
+                let key = &row[hidden + at..hidden + at + width];
+                for (turned, key) in work.keys[j..].iter_mut().step_by(padded).zip(key) {
+                    *turned = *key;
+                }
+            }
+            let head = Head { qkv, hidden, width, at, length, padded };
+            for (block, mixed) in mixed.chunks_mut(QUERIES * hidden).enumerate() {
+                head.score(math, block * QUERIES, work);
+                for (part, mixed) in mixed.chunks_mut(MIXES * hidden).enumerate() {
+                    let scores = &work.scores[part * MIXES * padded..];
+                    head.mix(math, scores, mixed);
+                }
+            }
+        }
+    }
+}
+
+struct Head<'a> {
+    qkv: &'a [f32],
+    hidden: usize,
+    width: usize,
+    /// First column of the head.
+    at: usize,
+    length: usize,
+    padded: usize,
+}
+
+impl Head<'_> {
+    /// Weights of every key for the [`QUERIES`] from `from` on, into `scores`: `softmax(q kᵀ / √width)`.
+    /// Beyond the message the last query is repeated.
+    #[inline(always)]
+    fn score<I: Isa, const SOFT: bool>(&self, math: Math<I, SOFT>, from: usize, work: &mut Work) {
+        let &Head { qkv, hidden, width, at, length, padded } = self;
+        let f = math.lanes();
+        let lanes = f.len();
+        let Work { keys, scores, queries } = work;
+        let alpha = (width as f32).sqrt().recip();
+        let queries = &mut queries[..width * QUERIES];
+        for n in 0..QUERIES {
+            let row = (from + n).min(length - 1) * 3 * hidden + at;
+            let query = &qkv[row..row + width];
+            for (turned, q) in queries[n..].iter_mut().step_by(QUERIES).zip(query) {
+                *turned = q * alpha;
+            }
+        }
+        let queries = queries.as_chunks::<QUERIES>().0;
+
+        let lowest = f.splat(f32::MIN);
+        let mut largest = [lowest; QUERIES];
+        for j in (0..padded).step_by(lanes) {
+            let mut sums = [f.zero(); QUERIES];
+            for (queries, keys) in queries.iter().zip(keys[j..].chunks(padded)) {
+                let keys = f.load(&keys[..lanes]);
+                for n in 0..QUERIES {
+                    sums[n] = math.mul_add(f.splat(queries[n]), keys, sums[n]);
+                }
+            }
+            let real = f.first_n_mask(length.saturating_sub(j).min(lanes));
+            for n in 0..QUERIES {
+                let sum = f.select(sums[n], lowest, real);
+                largest[n] = f.max(largest[n], sum);
+                f.store(sum, &mut scores[n * padded + j..n * padded + j + lanes]);
+            }
+        }
+
+        for (largest, scores) in largest.iter().zip(scores.chunks_exact_mut(padded)) {
+            let most = largest.to_array().as_ref().iter().fold(f32::MIN, |a, &b| a.max(b));
+            let most = f.splat(most);
+            for score in scores.chunks_exact_mut(lanes) {
+                f.store(math.exp(f.sub(f.load(score), most)), score);
+            }
+            let share = f.splat(1.0 / math.sum(&scores[..length], |x| x));
+            for score in scores.chunks_exact_mut(lanes) {
+                f.store(f.mul(f.load(score), share), score);
+            }
+        }
+    }
+
+    /// The values mixed by `scores` (MIXES, L rounded up) into the head's columns of up to [`MIXES`]
+    /// rows of `mixed`.
+    #[inline(always)]
+    fn mix<I: Isa, const SOFT: bool>(
+        &self,
+        math: Math<I, SOFT>,
+        scores: &[f32],
+        mixed: &mut [f32],
+    ) {
+        let &Head { qkv, hidden, width, at, length, padded } = self;
+        let f = math.lanes();
+        let lanes = f.len();
+        let scores: [&[f32]; MIXES] = std::array::from_fn(|n| &scores[n * padded..][..length]);
+        let load = |part: &[f32]| {
+            if part.len() == lanes { f.load(part) } else { f.load_pad(part).0 }
+        };
+        for c in (0..width).step_by(2 * lanes) {
+            let (left, right) = (at + c..at + width.min(c + lanes), width.min(c + lanes));
+            let right = at + right..at + width.min(c + 2 * lanes);
+            let mut sums = [[f.zero(); 2]; MIXES];
+            for (j, row) in qkv.chunks_exact(3 * hidden).enumerate() {
+                let values = &row[2 * hidden..];
+                let values = [load(&values[left.clone()]), load(&values[right.clone()])];
+                for (sums, scores) in sums.iter_mut().zip(scores) {
+                    let score = f.splat(scores[j]);
+                    sums[0] = math.mul_add(score, values[0], sums[0]);
+                    sums[1] = math.mul_add(score, values[1], sums[1]);
+                }
+            }
+            for (row, sums) in mixed.chunks_exact_mut(hidden).zip(sums) {
+                for (columns, sum) in [&left, &right].into_iter().zip(sums) {
+                    let to = &mut row[columns.clone()];
+                    to.copy_from_slice(&sum.to_array().as_ref()[..columns.len()]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::kernel::Kernel;
+    use super::*;
+
+    fn naive(qkv: &[f32], hidden: usize, heads: usize) -> Vec<f32> {
+        let (length, width) = (qkv.len() / hidden / 3, hidden / heads);
+        let at = |row: usize, part: usize, c: usize| f64::from(qkv[(row * 3 + part) * hidden + c]);
+        let mut mixed = vec![0f32; length * hidden];
+        for i in 0..length {
+            for head in 0..heads {
+                let columns = head * width..(head + 1) * width;
+                let score = |j| columns.clone().map(|c| at(i, 0, c) * at(j, 1, c)).sum::<f64>();
+                let scores: Vec<f64> =
+                    (0..length).map(|j| score(j) / (width as f64).sqrt()).collect();
+                let most = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
+                let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for c in columns.clone() {
+                    let sum: f64 = (0..length).map(|j| weights[j] * at(j, 2, c)).sum();
+                    mixed[i * hidden + c] = (sum / total) as f32;
+                }
+            }
+        }
+        mixed
+    }
+
+    proptest! {
+        /// Lengths at and around the lanes and the queries that go together; heads narrower than lanes.
+        #[test]
+        fn is_what_the_definition_says(
+            length in prop::sample::select(vec![1usize, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]),
+            (hidden, heads) in prop::sample::select(vec![(64usize, 2usize), (24, 3), (16, 2)]),
+            scale in prop::sample::select(vec![0.1f32, 3.0, 40.0]),
+            seed in any::<u32>(),
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((state >> 8) as f32 / (1u32 << 24) as f32 - 0.5) * scale
+            };
+            let qkv: Vec<f32> = (0..length * 3 * hidden).map(|_| next()).collect();
+            let expected = naive(&qkv, hidden, heads);
+            // Scores grow with the square of the inputs, and with them their error.
+            let slack = 1e-5 * scale.max(1.0) + 2e-8 * scale.powi(3);
+            let mut work = Work::default();
+            // What an earlier, longer message left behind must not matter.
+            work.keys.resize(4096, f32::NAN);
+            work.scores.resize(4096, f32::NAN);
+            for kernel in Kernel::available() {
+                let mut mixed = vec![f32::NAN; length * hidden];
+                let work = &mut work;
+                kernel.run(Attend { qkv: &qkv, mixed: &mut mixed, hidden, heads, work });
+                for (a, b) in mixed.iter().zip(&expected) {
+                    prop_assert!((a - b).abs() < slack, "{kernel:?}: {a} {b}");
+                }
+            }
+        }
+    }
+}
