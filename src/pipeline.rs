@@ -29,9 +29,9 @@ use crate::tokenise::{Tokeniser, Tokens};
 /// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
 /// of the usual kind.
 const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
-/// How much is read at once: as much as takes 10 ms, by the cost of a token as measured.
+/// How much is read at once: as much as takes 20 ms, by the cost of a token as measured.
 const BUDGET: Budget =
-    Budget { time: Duration::from_millis(10), least: 64, most: 2048, messages: 256 };
+    Budget { time: Duration::from_millis(20), least: 64, most: 2048, messages: 256 };
 
 /// Why a valid message got no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

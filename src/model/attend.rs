@@ -7,7 +7,7 @@
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, Simd};
 
-use super::vector::{Math, RowOp, STRANDS};
+use super::vector::{Math, RowOp, STRANDS, fold, most};
 
 /// Queries that go over the keys together.
 const QUERIES: usize = 8;
@@ -21,8 +21,6 @@ pub(super) struct Work {
     keys: Vec<f32>,
     /// Scores of [`QUERIES`] queries, (QUERIES, L rounded up).
     scores: Vec<f32>,
-    /// Those queries, scaled and turned: (width, QUERIES).
-    queries: Vec<f32>,
 }
 
 /// Mixes `qkv` (L, 3C), rows of queries, keys and values, into `mixed` (L, C).
@@ -43,25 +41,18 @@ impl RowOp for Attend<'_> {
         let width = hidden / heads;
         let length = mixed.len() / hidden;
         let padded = length.next_multiple_of(STRANDS);
-        // Zeros once, so that what lies beyond the message is a number; it is masked below.
-        work.keys.clear();
-        work.keys.resize(width * padded, 0.0);
-        work.scores.resize(work.scores.len().max(QUERIES * padded), 0.0);
-        work.queries.resize(work.queries.len().max(QUERIES * width), 0.0);
+        if work.keys.len() < width * padded {
+            work.keys.resize(width * padded, 0.0);
+        }
+        if work.scores.len() < QUERIES * padded {
+            work.scores.resize(QUERIES * padded, 0.0);
+        }
         for at in (0..hidden).step_by(width) {
-            for (j, row) in qkv.chunks_exact(3 * hidden).enumerate() {
-                let key = &row[hidden + at..hidden + at + width];
-                for (turned, key) in work.keys[j..].iter_mut().step_by(padded).zip(key) {
-                    *turned = *key;
-                }
-            }
             let head = Head { qkv, hidden, width, at, length, padded };
-            for (block, mixed) in mixed.chunks_mut(QUERIES * hidden).enumerate() {
-                head.score(math, block * QUERIES, work);
-                for (part, mixed) in mixed.chunks_mut(MIXES * hidden).enumerate() {
-                    let scores = &work.scores[part * MIXES * padded..];
-                    head.mix(math, scores, mixed);
-                }
+            // A width that is known makes indices into queries and values need no check.
+            match width {
+                32 => head.mix_all::<I, SOFT, 32>(math, work, mixed),
+                _ => head.mix_all::<I, SOFT, 0>(math, work, mixed),
             }
         }
     }
@@ -78,46 +69,102 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
+    /// The head's columns of `mixed`; `W` is the width, or 0 where it is another one.
+    #[inline(always)]
+    fn mix_all<I: Isa, const SOFT: bool, const W: usize>(
+        &self,
+        math: Math<I, SOFT>,
+        work: &mut Work,
+        mixed: &mut [f32],
+    ) {
+        let &Head { hidden, width, padded, .. } = self;
+        let Work { keys, scores } = work;
+        let keys = &mut keys[..width * padded];
+        self.turn(keys);
+        for (block, mixed) in mixed.chunks_mut(QUERIES * hidden).enumerate() {
+            self.score::<I, SOFT, W>(math, block * QUERIES, keys, scores);
+            for (scores, mixed) in
+                scores.chunks(MIXES * padded).zip(mixed.chunks_mut(MIXES * hidden))
+            {
+                self.mix::<I, SOFT, W>(math, scores, mixed);
+            }
+        }
+    }
+
+    /// Row `j` of the queries (0), keys (1) or values (2).
+    #[inline(always)]
+    fn row<const W: usize>(&self, part: usize, j: usize) -> &[f32] {
+        let width = if W > 0 { W } else { self.width };
+        let start = (3 * j + part) * self.hidden + self.at;
+        &self.qkv[start..start + width]
+    }
+
+    /// Keys to (width, L rounded up); beyond the message they are zero.
+    #[inline(always)]
+    fn turn(&self, keys: &mut [f32]) {
+        let &Head { width, length, padded, .. } = self;
+        for j in (0..padded).step_by(STRANDS) {
+            for d in (0..width).step_by(STRANDS) {
+                // By square blocks, each read by rows and written by rows.
+                let mut block = [[0f32; STRANDS]; STRANDS];
+                let columns = STRANDS.min(width - d);
+                for (n, row) in block.iter_mut().enumerate().take(length - j.min(length)) {
+                    let key = &self.row::<0>(1, j + n)[d..d + columns];
+                    match key.first_chunk() {
+                        Some(key) => *row = *key,
+                        None => row[..columns].copy_from_slice(key),
+                    }
+                }
+                let rows = keys[d * padded..].chunks_mut(padded).take(columns);
+                for (c, row) in rows.enumerate() {
+                    let turned: [f32; STRANDS] = std::array::from_fn(|n| block[n][c]);
+                    row[j..j + STRANDS].copy_from_slice(&turned);
+                }
+            }
+        }
+    }
+
     /// Weights of every key for the [`QUERIES`] from `from` on, into `scores`: `softmax(q kᵀ / √width)`.
     /// Beyond the message the last query is repeated.
     #[inline(always)]
-    fn score<I: Isa, const SOFT: bool>(&self, math: Math<I, SOFT>, from: usize, work: &mut Work) {
-        let &Head { qkv, hidden, width, at, length, padded } = self;
+    fn score<I: Isa, const SOFT: bool, const W: usize>(
+        &self,
+        math: Math<I, SOFT>,
+        from: usize,
+        keys: &[f32],
+        scores: &mut [f32],
+    ) {
+        let &Head { width, length, padded, .. } = self;
         let f = math.lanes();
         let lanes = f.len();
-        let Work { keys, scores, queries } = work;
-        let alpha = (width as f32).sqrt().recip();
-        let queries = &mut queries[..width * QUERIES];
-        for n in 0..QUERIES {
-            let row = (from + n).min(length - 1) * 3 * hidden + at;
-            let query = &qkv[row..row + width];
-            for (turned, q) in queries[n..].iter_mut().step_by(QUERIES).zip(query) {
-                *turned = q * alpha;
-            }
-        }
-        let queries = queries.as_chunks::<QUERIES>().0;
+        let alpha = f.splat((width as f32).sqrt().recip());
+        let queries: [&[f32]; QUERIES] =
+            std::array::from_fn(|n| self.row::<W>(0, (from + n).min(length - 1)));
 
         let lowest = f.splat(f32::MIN);
         let mut largest = [lowest; QUERIES];
         for j in (0..padded).step_by(lanes) {
             let mut sums = [f.zero(); QUERIES];
-            for (queries, keys) in queries.iter().zip(keys[j..].chunks(padded)) {
-                let keys = f.load(&keys[..lanes]);
+            for (d, keys) in
+                keys.chunks_exact(padded).enumerate().take(if W > 0 { W } else { width })
+            {
+                let keys = f.load(&keys[j..j + lanes]);
                 for n in 0..QUERIES {
-                    sums[n] = math.mul_add(f.splat(queries[n]), keys, sums[n]);
+                    sums[n] = math.mul_add(f.splat(queries[n][d]), keys, sums[n]);
                 }
             }
             let real = f.first_n_mask(length.saturating_sub(j).min(lanes));
             for n in 0..QUERIES {
-                let sum = f.select(sums[n], lowest, real);
+                let sum = f.select(f.mul(sums[n], alpha), lowest, real);
                 largest[n] = f.max(largest[n], sum);
                 f.store(sum, &mut scores[n * padded + j..n * padded + j + lanes]);
             }
         }
 
         for (largest, scores) in largest.iter().zip(scores.chunks_exact_mut(padded)) {
-            let most = largest.to_array().as_ref().iter().fold(f32::MIN, |a, &b| a.max(b));
-            let most = f.splat(most);
+            let mut all = [f32::MIN; STRANDS];
+            all[..lanes].copy_from_slice(largest.to_array().as_ref());
+            let most = f.splat(fold(all, most));
             for score in scores.chunks_exact_mut(lanes) {
                 f.store(math.exp(f.sub(f.load(score), most)), score);
             }
@@ -131,36 +178,38 @@ impl Head<'_> {
     /// The values mixed by `scores` (MIXES, L rounded up) into the head's columns of up to [`MIXES`]
     /// rows of `mixed`.
     #[inline(always)]
-    fn mix<I: Isa, const SOFT: bool>(
+    fn mix<I: Isa, const SOFT: bool, const W: usize>(
         &self,
         math: Math<I, SOFT>,
         scores: &[f32],
         mixed: &mut [f32],
     ) {
-        let &Head { qkv, hidden, width, at, length, padded } = self;
+        let &Head { hidden, width, at, length, padded, .. } = self;
         let f = math.lanes();
         let lanes = f.len();
-        let scores: [&[f32]; MIXES] = std::array::from_fn(|n| &scores[n * padded..][..length]);
+        let [a, b, c, d]: [&[f32]; MIXES] =
+            std::array::from_fn(|n| &scores[n * padded..][..length]);
         let load = |part: &[f32]| {
             if part.len() == lanes { f.load(part) } else { f.load_pad(part).0 }
         };
-        for c in (0..width).step_by(2 * lanes) {
-            let (left, right) = (at + c..at + width.min(c + lanes), width.min(c + lanes));
-            let right = at + right..at + width.min(c + 2 * lanes);
+        for column in (0..width).step_by(2 * lanes) {
+            let middle = width.min(column + lanes);
+            let parts = [column..middle, middle..width.min(column + 2 * lanes)];
             let mut sums = [[f.zero(); 2]; MIXES];
-            for (j, row) in qkv.chunks_exact(3 * hidden).enumerate() {
-                let values = &row[2 * hidden..];
-                let values = [load(&values[left.clone()]), load(&values[right.clone()])];
-                for (sums, scores) in sums.iter_mut().zip(scores) {
-                    let score = f.splat(scores[j]);
+            let all = a.iter().zip(b).zip(c.iter().zip(d)).enumerate();
+            for (j, ((a, b), (c, d))) in all {
+                let values = self.row::<W>(2, j);
+                let values = [load(&values[parts[0].clone()]), load(&values[parts[1].clone()])];
+                for (sums, score) in sums.iter_mut().zip([a, b, c, d]) {
+                    let score = f.splat(*score);
                     sums[0] = math.mul_add(score, values[0], sums[0]);
                     sums[1] = math.mul_add(score, values[1], sums[1]);
                 }
             }
             for (row, sums) in mixed.chunks_exact_mut(hidden).zip(sums) {
-                for (columns, sum) in [&left, &right].into_iter().zip(sums) {
-                    let to = &mut row[columns.clone()];
-                    to.copy_from_slice(&sum.to_array().as_ref()[..columns.len()]);
+                for (part, sum) in parts.iter().zip(sums) {
+                    let to = &mut row[at..][part.clone()];
+                    to.copy_from_slice(&sum.to_array().as_ref()[..part.len()]);
                 }
             }
         }

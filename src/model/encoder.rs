@@ -147,7 +147,8 @@ impl Linear {
             bias.extend_from_slice(weights.get(&format!("{name}.bias"), &[outputs])?);
         }
         let product = Product::new(kernel, &all, inputs)?;
-        let (scales, totals) = (product.scales.clone(), product.totals.clone());
+        let totals = product.totals.iter().map(|&total| total as f32).collect();
+        let scales = product.scales.clone();
         // Layers with one input have it multiplied alike.
         let smooth = names.first().map(|name| weights.smooth(name, inputs)).transpose()?.flatten();
         let smooth = smooth.map_or_else(|| vec![1.0; inputs], <[f32]>::to_vec);

@@ -1,14 +1,14 @@
 //! What happens to rows of activations between two products, each in one pass over them.
 //!
 //! A token's numbers depend on its own row only: scales are per row, sums run in a fixed order.
-//! Plain loops here have no fused sums, so they too give the same bits on every CPU.
+//! In plain loops too, a sum is fused where it says so and nowhere else, so all CPUs give the same bits.
 //! May depend on: `model::{labels, vector, weights}`.
 
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, Simd};
 
 use super::labels::{LOGITS, Logits};
-use super::vector::{Math, RowOp, STRANDS};
+use super::vector::{Math, RowOp, STRANDS, fold, least, most};
 use super::weights::Words;
 
 /// 1.5 · 2^23: added to a small number, it leaves that number, rounded to the nearest whole one, in the
@@ -34,7 +34,7 @@ pub(super) struct Columns {
     /// Scale of the weights.
     pub scales: Vec<f32>,
     /// Sum of the quantised weights, for what the row's zero has added.
-    pub totals: Vec<i32>,
+    pub totals: Vec<f32>,
     pub bias: Vec<f32>,
 }
 
@@ -63,16 +63,17 @@ struct Row<'a> {
 
 impl Row<'_> {
     /// Calls `f(slot, value)` for each of `out` and the value
-    /// `(sum - zero · total) · scale · column scale + bias` of that output.
+    /// `(sum - zero · total) · column scale · scale + bias` of that output. In f32 from the start: what
+    /// that loses of sums above 2²⁴ is far below a step of the quantised inputs.
     #[inline(always)]
     fn each(&self, out: &mut [f32], f: impl Fn(&mut f32, f32)) {
         let count = out.len();
         let (sums, totals) = (&self.sums[..count], &self.columns.totals[..count]);
         let (scales, bias) = (&self.columns.scales[..count], &self.columns.bias[..count]);
-        let (scale, zero) = (self.from.scale, i32::from(self.from.zero));
+        let (scale, zero) = (self.from.scale, -f32::from(self.from.zero));
         for o in 0..count {
-            let value = (sums[o] - zero * totals[o]) as f32 * (scale * scales[o]) + bias[o];
-            f(&mut out[o], value);
+            let sum = zero.mul_add(totals[o], sums[o] as f32);
+            f(&mut out[o], (sum * scales[o]).mul_add(scale, bias[o]));
         }
     }
 }
@@ -264,22 +265,22 @@ fn quantise(row: &[f32], smooth: &[f32], out: &mut [u8]) -> RowScale {
     for (row, smooth) in rows.iter().zip(smooths) {
         for lane in 0..STRANDS {
             let value = row[lane] * smooth[lane];
-            low[lane] = if value < low[lane] { value } else { low[lane] };
-            high[lane] = if value > high[lane] { value } else { high[lane] };
+            low[lane] = least(value, low[lane]);
+            high[lane] = most(value, high[lane]);
         }
     }
-    let (mut least, mut most) = (0f32, 0f32);
-    for (low, high) in low.iter().zip(&high) {
-        (least, most) = (least.min(*low), most.max(*high));
+    for ((lane, value), smooth) in tail.iter().enumerate().zip(smooth_tail) {
+        (low[lane], high[lane]) =
+            (least(value * smooth, low[lane]), most(value * smooth, high[lane]));
     }
-    for (value, smooth) in tail.iter().zip(smooth_tail) {
-        (least, most) = (least.min(value * smooth), most.max(value * smooth));
-    }
-    let scale = if most > least { (most - least) / 255.0 } else { 1.0 };
-    let zero = (-least / scale).round_ties_even();
-    let inverse = 1.0 / scale;
+    let (low, high) = (fold(low, least), fold(high, most));
+    let scale = if high > low { (high - low) / 255.0 } else { 1.0 };
+    let zero = (-low / scale).round_ties_even();
+    let (inverse, shift) = (1.0 / scale, ROUNDER + zero);
     for ((q, value), smooth) in out.iter_mut().zip(row).zip(smooth) {
-        let shifted = (value * smooth * inverse + (ROUNDER + zero)).clamp(ROUNDER, ROUNDER + 255.0);
+        let shifted = (value * smooth).mul_add(inverse, shift);
+        // Both ends: the rounded zero may put the least or the most half a step outside.
+        let shifted = most(least(shifted, ROUNDER + 255.0), ROUNDER);
         *q = shifted.to_bits() as u8;
     }
     RowScale { scale, zero: zero as u8 }
