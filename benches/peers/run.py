@@ -94,7 +94,8 @@ class Klankbord:
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
 
     def options(self):
-        return ["--model", str(self.args.model), "--precision", self.precision]
+        model = self.args.trained if self.precision == "f32" else self.args.model
+        return ["--model", str(model), "--precision", self.precision]
 
     def read(self):
         begun = time.perf_counter()
@@ -124,8 +125,8 @@ def measure(peers, ours, args):
     for peer in peers:
         peer.ask(do="read", set="warm-up", order="sorted", batch=32)
     for turn in range(args.rounds):
-        sizes = {peer.name: peer.best(2) if turn else SIZES for peer in peers}
-        for at in range(2 if turn else len(SIZES)):
+        sizes = {peer.name: peer.best(2) if turn else args.sizes for peer in peers}
+        for at in range(min(2, len(args.sizes)) if turn else len(args.sizes)):
             for peer in peers:
                 size = sizes[peer.name][at]
                 reply = peer.ask(do="read", set="bench", order="sorted", batch=size)
@@ -211,15 +212,18 @@ def main():
     parser.add_argument("--dev", type=Path, nargs="*", default=[], help="labelled messages, for accuracy")
     parser.add_argument("--rust", type=Path, help="the program klankbord-peers; without it no Rust peers")
     parser.add_argument("--klankbord", type=Path, help="the program klankbord; without it only the peers")
-    parser.add_argument("--model", type=Path, help="its model folder, the one that was exported")
+    parser.add_argument("--model", type=Path, help="its model folder")
+    parser.add_argument("--trained", type=Path, help="that model before it was made int8: what was exported")
     parser.add_argument("--peers", nargs="+", choices=PEERS + ON_REQUEST, default=PEERS, metavar="PEER",
                         help="some of " + ", ".join(PEERS + ON_REQUEST))
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="batch sizes to try")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--take", type=int, help="only so many messages, from the front: for a first look")
     parser.add_argument("--json", type=Path, help="write everything here")
     args = parser.parse_args()
+    args.trained = args.trained or args.model
 
     manifest = json.loads((args.exports / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(args.exports / "tokenizer.json"))

@@ -144,7 +144,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
 
     let bundle = Bundle::load(&args.from)?;
     let architecture = bundle.manifest.architecture;
-    let mut weights = bundle.weights;
+    let mut weights = bundle.weights.to_full().into_owned();
     if bundle.manifest.logits.is_empty() {
         weights.add_heads(architecture.hidden, args.seed);
     }
