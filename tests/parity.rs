@@ -48,9 +48,7 @@ fn both() -> &'static Both {
 #[test]
 fn labels_probabilities_and_scores_are_those_of_the_oracle() {
     let Both { bundle, examples, oracle, encoder, .. } = both();
-    let tokens: Vec<&Tokens> = examples.iter().map(|e| &e.tokens).collect();
-    let ours: Vec<Logits> =
-        tokens.chunks(16).flat_map(|batch| encoder.logits(batch).unwrap()).collect();
+    let ours = predict(encoder, examples).unwrap();
     let calibration = &bundle.manifest.calibration;
     println!("kernel: {}", encoder.kernel().name());
     let (mut gaps, mut flips) = ([0f64; LOGITS], 0);

@@ -6,13 +6,12 @@ use clap::Args;
 
 use crate::model::bundle::{Bundle, BundleError};
 use crate::model::encoder::{Encoder, EncoderError};
-use crate::model::engine::{Engine, EngineError};
-use crate::model::labels::Logits;
+use crate::model::engine::EngineError;
 use crate::model::net::{Mode, Net, NetError};
 use crate::record::{OpenError, Records};
 use crate::tokenise::{TokeniseError, Tokens};
 use crate::train::compress::{CompressError, compress};
-use crate::train::corpus::{CorpusError, Example, load};
+use crate::train::corpus::{CorpusError, load};
 use crate::train::fit::{evaluate, predict};
 
 /// Turn the weights of a trained model into int8, for serving.
@@ -65,7 +64,7 @@ pub enum QuantizeError {
     /// The int8 encoder cannot be made.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// The int8 encoder cannot be run.
+    /// A network cannot read.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -101,7 +100,7 @@ pub fn run(args: &QuantizeArgs) -> Result<String, QuantizeError> {
         let encoder = Encoder::new(architecture, &pressed)?;
         for path in &args.compare {
             let examples = load(path, &tokeniser, architecture.positions, 1.0)?;
-            let (before, after) = (predict(&net, &examples)?, read(&encoder, &examples)?);
+            let (before, after) = (predict(&net, &examples)?, predict(&encoder, &examples)?);
             let gaps =
                 before.iter().flatten().zip(after.iter().flatten()).map(|(a, b)| (a - b).abs());
             let gap = gaps.sum::<f32>() / before.as_flattened().len().max(1) as f32;
@@ -117,14 +116,4 @@ pub fn run(args: &QuantizeArgs) -> Result<String, QuantizeError> {
         }
     }
     Ok(told)
-}
-
-/// Logits of every example, in order.
-fn read(encoder: &Encoder, examples: &[Example]) -> Result<Vec<Logits>, EngineError> {
-    let tokens: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
-    let mut logits = Vec::with_capacity(tokens.len());
-    for batch in tokens.chunks(64) {
-        logits.extend(encoder.logits(batch)?);
-    }
-    Ok(logits)
 }

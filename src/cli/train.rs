@@ -195,7 +195,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let dev: Vec<Example> = data.dev.into_iter().flat_map(|(_, examples)| examples).collect();
     let calibration = match dev.is_empty() {
         true => Calibration::default(),
-        false => tune(&dev, &predict(&net, &dev)?),
+        false => tune(&dev, &predict(&net, &dev).map_err(FitError::from)?),
     };
     let manifest = Manifest {
         format: 0,

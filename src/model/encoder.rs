@@ -47,7 +47,8 @@ pub enum EncoderError {
 /// A linear layer: a product and what its sums mean.
 struct Linear {
     product: Product,
-    columns: Columns,
+    /// (O).
+    bias: Vec<f32>,
     /// What its inputs are multiplied by before they are quantised, (I).
     smooth: Vec<f32>,
 }
@@ -147,12 +148,10 @@ impl Linear {
             bias.extend_from_slice(weights.get(&format!("{name}.bias"), &[outputs])?);
         }
         let product = Product::new(kernel, &all, inputs)?;
-        let totals = product.totals.iter().map(|&total| total as f32).collect();
-        let scales = product.scales.clone();
         // Layers with one input have it multiplied alike.
         let smooth = names.first().map(|name| weights.smooth(name, inputs)).transpose()?.flatten();
         let smooth = smooth.map_or_else(|| vec![1.0; inputs], <[f32]>::to_vec);
-        Ok(Linear { product, columns: Columns { scales, totals, bias }, smooth })
+        Ok(Linear { product, bias, smooth })
     }
 
     /// The sums of rows `start..start + rows` of `from`.
@@ -167,7 +166,9 @@ impl Linear {
         let sums = sums.sized(whole * self.product.outputs());
         self.product.run(x, rows, sums)?;
         let sums = &sums[..rows * self.product.outputs()];
-        Ok(Sums { sums, from: &from.scales[start..start + rows], columns: &self.columns })
+        let Product { scales, totals, .. } = &self.product;
+        let columns = Columns { scales, totals, bias: &self.bias };
+        Ok(Sums { sums, from: &from.scales[start..start + rows], columns })
     }
 }
 
@@ -293,10 +294,15 @@ impl Encoder {
         s.hidden.reset(tokens, hidden);
         let mut start = 0;
         for ids in batch.iter().map(|tokens| tokens.ids.as_slice()) {
-            let wrong = ids.iter().any(|&id| id as usize >= vocabulary);
-            if wrong || ids.is_empty() || ids.len() > positions {
+            if ids.is_empty() || ids.len() > positions {
                 let count = ids.len();
-                return Err(EngineError(format!("{count} tokens, or one of them, out of range")));
+                return Err(EngineError(format!(
+                    "a message has {count} tokens, not 1 to {positions}"
+                )));
+            }
+            if ids.iter().any(|&id| id as usize >= vocabulary) {
+                let wrong = format!("a token id is beyond the vocabulary of {vocabulary}");
+                return Err(EngineError(wrong));
             }
             let x = &mut s.x[start * hidden..(start + ids.len()) * hidden];
             let to = s.hidden.rows_mut((start, ids.len()), &self.layers[0].qkv);

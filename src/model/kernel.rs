@@ -81,8 +81,8 @@ pub struct Product {
     inputs: usize,
     /// Scale of each output, (O).
     pub(super) scales: Vec<f32>,
-    /// Sum of each output's quantised weights, (O).
-    pub(super) totals: Vec<i32>,
+    /// Sum of each output's quantised weights, (O), for what a row's zero adds to its sums.
+    pub(super) totals: Vec<f32>,
 }
 
 impl Product {
@@ -116,7 +116,7 @@ impl Product {
             let view = view.map_err(failed)?;
             (Packed::Vectors(VECTORS.with(|vectors| vectors.prepack_b(view))), weight)
         };
-        let total = |row: &[i8]| row.iter().map(|&w| i32::from(w)).sum();
+        let total = |row: &[i8]| row.iter().map(|&w| i32::from(w)).sum::<i32>() as f32;
         let totals = weight.values.chunks_exact(inputs).map(total).collect();
         Ok(Product { packed, inputs, scales: weight.scales.clone(), totals })
     }

@@ -30,12 +30,13 @@ pub(super) struct Quantised<'a> {
 }
 
 /// What turns a product's sums into values, by output: (O) each.
-pub(super) struct Columns {
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
     /// Scale of the weights.
-    pub scales: Vec<f32>,
+    pub scales: &'a [f32],
     /// Sum of the quantised weights, for what the row's zero has added.
-    pub totals: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub totals: &'a [f32],
+    pub bias: &'a [f32],
 }
 
 /// A product's sums (T, O), how its T inputs were quantised, and what its outputs mean.
@@ -43,11 +44,11 @@ pub(super) struct Columns {
 pub(super) struct Sums<'a> {
     pub sums: &'a [i32],
     pub from: &'a [RowScale],
-    pub columns: &'a Columns,
+    pub columns: Columns<'a>,
 }
 
 impl Sums<'_> {
-    /// Calls `f(t, values)` where `values` is an iterator over row `t`.
+    /// One a token.
     #[inline(always)]
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let sums = self.sums.chunks_exact(self.columns.bias.len());
@@ -58,7 +59,7 @@ impl Sums<'_> {
 struct Row<'a> {
     sums: &'a [i32],
     from: RowScale,
-    columns: &'a Columns,
+    columns: Columns<'a>,
 }
 
 impl Row<'_> {

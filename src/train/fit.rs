@@ -20,10 +20,12 @@ use crate::batch::plan::{Limits, by_length};
 use crate::eval::{Evaluation, Targets};
 use crate::message::{Language, ModelId};
 use crate::model::base::Architecture;
+use crate::model::engine::{Engine, EngineError};
 use crate::model::labels::{Calibration, LOGITS, Logits, Reach};
 use crate::model::net::{Batch, Mode, Net, NetError};
 use crate::model::ops::Dropout;
 use crate::model::weights::{Weights, WeightsError};
+use crate::tokenise::Tokens;
 
 /// Messages sorted by length together, in batches' worth: large enough to give batches of like
 /// length, small enough that batches differ from epoch to epoch.
@@ -86,6 +88,9 @@ pub enum FitError {
     /// The network cannot be made or run.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The network cannot read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// State cannot be saved or taken up.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -223,7 +228,7 @@ fn run_digest(data: &Data, settings: &FitSettings, from: &str) -> String {
 fn dev_scores(
     net: &Net,
     dev: &[(String, Vec<Example>)],
-) -> Result<Vec<(String, f64, f64)>, NetError> {
+) -> Result<Vec<(String, f64, f64)>, EngineError> {
     let calibration = Calibration::default();
     let score = |(name, examples): &(String, Vec<Example>)| {
         let report = evaluate(&calibration, examples, &predict(net, examples)?).report();
@@ -250,15 +255,14 @@ pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logit
 /// Logits of every example, in order.
 ///
 /// # Errors
-/// Where the network fails.
-pub fn predict(net: &Net, examples: &[Example]) -> Result<Vec<Logits>, NetError> {
+/// Where the engine fails.
+pub fn predict(engine: &dyn Engine, examples: &[Example]) -> Result<Vec<Logits>, EngineError> {
     let lengths: Vec<usize> = examples.iter().map(|e| e.tokens.ids.len()).collect();
     let mut logits = vec![[0f32; LOGITS]; examples.len()];
     for batch in by_length(&lengths, Limits { tokens: 1024, messages: 256 }) {
-        let tokens = Batch::new(batch.iter().map(|&i| examples[i].tokens.ids.as_slice()));
-        let rows = net.forward(&tokens)?.to_vec2::<f32>()?;
-        for (&index, row) in batch.iter().zip(&rows) {
-            logits[index].copy_from_slice(row);
+        let tokens: Vec<&Tokens> = batch.iter().map(|&i| &examples[i].tokens).collect();
+        for (&index, found) in batch.iter().zip(engine.logits(&tokens)?) {
+            logits[index] = found;
         }
     }
     Ok(logits)
