@@ -80,7 +80,7 @@ fn messages(count: usize, length: usize, vocabulary: u32) -> Vec<Tokens> {
         id = id.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (id >> 8) % vocabulary
     };
-    let mut one = || Tokens { ids: (0..length).map(|_| next()).collect(), truncated: false };
+    let mut one = || Tokens::new((0..length).map(|_| next()).collect());
     (0..count).map(|_| one()).collect()
 }
 

@@ -9,6 +9,7 @@
 //! - [`pipeline`]: the one way by which anything is classified;
 //! - [`rpc`]: the only place that knows protobuf and gRPC;
 //! - [`record`]: messages and their labels on disk (JSON lines, CSV);
+//! - [`perturb`]: the same message written another way;
 //! - [`eval`]: how good the verdicts are, given the labels;
 //! - [`train`]: labelled messages to a model;
 //! - [`config`]: the server's configuration, valid by construction;
@@ -28,6 +29,7 @@ pub mod language;
 pub mod machine;
 pub mod message;
 pub mod model;
+pub mod perturb;
 pub mod pipeline;
 pub mod record;
 pub mod rpc;

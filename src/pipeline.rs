@@ -24,7 +24,7 @@ use crate::model::engine::Engine;
 use crate::model::kernel::Kernel;
 use crate::model::labels::{Calibration, Reach};
 use crate::model::net::{Mode, Net, NetError};
-use crate::tokenise::{Tokeniser, Tokens};
+use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
 
 /// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
 /// of the usual kind.
@@ -105,6 +105,8 @@ pub struct ModelInfo {
     pub urgent_threshold: f32,
     /// Data sets that it was trained on, by name.
     pub trained_on: Vec<String>,
+    /// Whether it reads the post that a message replies to.
+    pub reads_context: bool,
 }
 
 impl ModelInfo {
@@ -117,6 +119,7 @@ impl ModelInfo {
             intent_thresholds: manifest.calibration.intents.map(|label| label.threshold),
             urgent_threshold: manifest.calibration.urgent.threshold,
             trained_on: manifest.trained_on.clone(),
+            reads_context: manifest.reads_context,
         }
     }
 }
@@ -212,11 +215,14 @@ impl Pipeline {
         let (reply, logits) = oneshot::channel();
         let (told, reach) = oneshot::channel();
         let (queue, tokeniser) = (Arc::clone(&inner.queue), Arc::clone(&inner.tokeniser));
+        let reads_context = inner.info.reads_context;
         inner.tokenising.spawn_fifo(move || {
             if reply.is_closed() {
                 return;
             }
-            let Some((tokens, reach)) = prepare(&tokeniser, &message) else { return };
+            let Some((tokens, reach)) = prepare(&tokeniser, &message, reads_context) else {
+                return;
+            };
             let _ = told.send(reach);
             queue.push(Job { tokens, reply, permit });
         });
@@ -254,17 +260,27 @@ fn list(kernels: &[Kernel]) -> String {
 }
 
 /// Tokens of a message and what its verdict will say of the reading; `None` where the library fails.
-fn prepare(tokeniser: &Tokeniser, message: &Message) -> Option<(Tokens, Reach)> {
+fn prepare(
+    tokeniser: &Tokeniser,
+    message: &Message,
+    reads_context: bool,
+) -> Option<(Tokens, Reach)> {
+    let context = message.context().filter(|_| reads_context);
     // A fault in a library must cost one message, not the process.
     let encoded = catch_unwind(AssertUnwindSafe(|| {
         let language = language::detect(message.text(), message.language_hint());
-        tokeniser.encode(message.text()).map(|tokens| (tokens, language))
+        let tokens = match context {
+            Some(context) => tokeniser.encode_reply(message.text(), context)?,
+            None => tokeniser.encode(message.text())?,
+        };
+        Ok::<_, TokeniseError>((tokens, language))
     }));
     let Ok(Ok((tokens, language))) = encoded else {
         tracing::error!(bytes = message.text().len(), "a message could not be tokenised");
         return None;
     };
-    let tokens_read = u32::try_from(tokens.ids.len()).unwrap_or(u32::MAX);
-    let reach = Reach { tokens_read, truncated: tokens.truncated, language };
+    let tokens_read = u32::try_from(tokens.own).unwrap_or(u32::MAX);
+    let (truncated, context_read) = (tokens.truncated, tokens.has_context());
+    let reach = Reach { tokens_read, truncated, context_read, language };
     Some((tokens, reach))
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use klankbord::model::bundle::Bundle;
-use klankbord::model::net::{Batch, Mode, Net};
+use klankbord::model::joined::Joined;
+use klankbord::model::net::{Mode, Net};
 
 fn base_file() -> Option<PathBuf> {
     let path = std::env::var_os("KLANKBORD_BASE").map(PathBuf::from).filter(|p| p.is_file());
@@ -39,9 +40,8 @@ fn embeddings(texts: &[&str]) -> Option<Vec<Vec<f32>>> {
     let mut weights = bundle.weights;
     weights.add_heads(bundle.manifest.architecture.hidden, 1);
     let net = Net::new(bundle.manifest.architecture, &weights, Mode::Inference).unwrap();
-    let tokens: Vec<_> =
-        texts.iter().map(|text| bundle.tokeniser.encode(text).unwrap().ids).collect();
-    let batch = Batch::new(tokens.iter().map(Vec::as_slice));
+    let tokens: Vec<_> = texts.iter().map(|text| bundle.tokeniser.encode(text).unwrap()).collect();
+    let batch = Joined::new(&tokens);
     Some(net.embed(&batch).unwrap().to_vec2().unwrap())
 }
 

@@ -9,9 +9,10 @@ use klankbord::message::Intent;
 use klankbord::model::bundle::Bundle;
 use klankbord::model::encoder::Encoder;
 use klankbord::model::engine::Engine;
+use klankbord::model::joined::Joined;
 use klankbord::model::kernel::Kernel;
 use klankbord::model::labels::{LOGITS, Logits};
-use klankbord::model::net::{Batch, Mode, Net};
+use klankbord::model::net::{Mode, Net};
 use klankbord::tokenise::Tokens;
 use klankbord::train::corpus::{Example, load};
 use klankbord::train::fit::{evaluate, predict};
@@ -88,7 +89,7 @@ fn hidden_states_follow_the_oracle_layer_by_layer() {
     let Both { examples, net, encoder, .. } = both();
     let tokens: Vec<&Tokens> = examples.iter().take(24).map(|e| &e.tokens).collect();
     let ours = encoder.hidden_states(&tokens).unwrap();
-    let batch = Batch::new(tokens.iter().map(|t| t.ids.as_slice()));
+    let batch = Joined::new(tokens.iter().copied());
     let oracle = net.hidden_states(&batch).unwrap();
     assert_eq!((ours.len(), oracle.len()), (13, 13));
     let square = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
@@ -105,14 +106,40 @@ fn hidden_states_follow_the_oracle_layer_by_layer() {
     }
 }
 
-/// Ids that no tokenizer would give, the same for the same seed.
+/// A post that a message replies to is read as a second segment, whose tokens change the verdict by what
+/// the message takes from them only.
+#[test]
+fn a_context_is_read_as_the_oracle_reads_it() {
+    let Both { examples, net, encoder, .. } = both();
+    let (mut gap, mut moved) = (0f32, 0f32);
+    for pair in examples.iter().take(60).map(|e| &e.tokens).collect::<Vec<_>>().chunks_exact(2) {
+        let (alone, context) = (pair[0].clone().cut(200), pair[1].clone().cut(200));
+        let reply = alone.clone().with_context(&context, 512);
+        assert!(reply.has_context() && reply.own == alone.ids.len());
+        let read = |tokens: &Tokens| encoder.logits(&[tokens]).unwrap()[0];
+        let (found, before) = (read(&reply), read(&alone));
+        let oracle = net.logits(&[&reply]).unwrap()[0];
+        let mean = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32
+        };
+        gap += mean(&found, &oracle) / 30.0;
+        moved += mean(&found, &before) / 30.0;
+    }
+    println!("mean logit difference to the oracle {gap:.4}; a context moves a logit by {moved:.3}");
+    assert!(gap < 0.1 && moved > 2.0 * gap, "{gap}, {moved}");
+}
+
+/// Ids that no tokenizer would give, the same for the same seed. Of some the end is a context.
 fn messages(lengths: &[usize], seed: u32) -> Vec<Tokens> {
     let mut state = seed | 1;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         4 + (state >> 8) % 60_000
     };
-    let one = |&n: &usize| Tokens { ids: (0..n).map(|_| next()).collect(), truncated: false };
+    let one = |&n: &usize| {
+        let ids: Vec<u32> = (0..n).map(|_| next()).collect();
+        Tokens { own: n - n % 4 * n / 8, ids, truncated: false }
+    };
     lengths.iter().map(one).collect()
 }
 
@@ -181,7 +208,7 @@ fn every_kernel_of_this_cpu_gives_the_same_bits() {
 #[test]
 fn the_longest_message_is_read_and_ids_out_of_range_are_refused() {
     let encoder = &both().encoder;
-    let tokens = |ids: Vec<u32>| Tokens { ids, truncated: false };
+    let tokens = Tokens::new;
     let longest = encoder.logits(&[&tokens(vec![5; 512])]).unwrap();
     assert!(longest[0].iter().all(|z| z.is_finite()));
     assert!(encoder.logits(&[&tokens(vec![5; 513])]).is_err());

@@ -6,6 +6,7 @@ mod tiny;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use klankbord::batch::plan::Limits;
@@ -121,13 +122,22 @@ fn fit_here(
     let bundle = Bundle::load(&bench.path("base")).unwrap();
     let mut weights = bundle.weights;
     weights.add_heads(bundle.manifest.architecture.hidden, 1);
-    let read = |file: &str| load(&bench.path(file), &bundle.tokeniser, 64, 1.0).unwrap();
+    let tokeniser = Arc::new(bundle.tokeniser);
+    let read = |file: &str| load(&bench.path(file), &tokeniser, 64, 1.0).unwrap();
     let data = Data {
         main: read("train.jsonl"),
         auxiliary: Vec::new(),
         dev: vec![("dev".into(), read("dev.jsonl"))],
+        tokeniser: Arc::clone(&tokeniser),
     };
-    let adam = AdamSettings { rate: 3e-3, head_factor: 10.0, weight_decay: 0.01, clip: 1.0 };
+    let adam = AdamSettings {
+        rate: 3e-3,
+        head_factor: 10.0,
+        weight_decay: 0.01,
+        clip: 1.0,
+        layer_decay: 0.95,
+        average: 0.9,
+    };
     let settings = FitSettings {
         epochs: 6,
         batch: Limits { tokens: 64, messages: 32 },
@@ -139,6 +149,7 @@ fn fit_here(
         adam,
         words: false,
         auxiliary_take: 0,
+        varied: 0.5,
     };
     let dir = bench.path(out);
     std::fs::create_dir_all(&dir).unwrap();

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn tokens(count: usize) -> Tokens {
-        Tokens { ids: vec![1; count], truncated: false }
+        Tokens::new(vec![1; count])
     }
 
     type Reply = oneshot::Receiver<Result<Logits, Failed>>;

@@ -117,7 +117,7 @@ mod tests {
         let ask = |ids: Vec<u32>| {
             let (reply, answer) = oneshot::channel();
             let permit = queue.admit(0).ok().unwrap();
-            queue.push(Job { tokens: Tokens { ids, truncated: false }, reply, permit });
+            queue.push(Job { tokens: Tokens::new(ids), reply, permit });
             answer
         };
         let asked: Vec<_> =

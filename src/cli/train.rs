@@ -80,6 +80,15 @@ pub struct TrainArgs {
     /// Label smoothing.
     #[arg(long, default_value_t = 0.0)]
     smoothing: f32,
+    /// Each layer's learning rate as a share of that of the layer above it.
+    #[arg(long, default_value_t = 1.0)]
+    layer_decay: f64,
+    /// Give the moving average of the weights, with this decay a step; 0 gives the last weights.
+    #[arg(long, default_value_t = 0.0)]
+    average: f64,
+    /// Share of the messages that each epoch reads written another way: lower case, typos, other names.
+    #[arg(long, default_value_t = 0.0)]
+    varied: f64,
     /// Train the word embeddings too (slower, and needs more data).
     #[arg(long)]
     train_words: bool,
@@ -142,15 +151,17 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
 
-    let bundle = Bundle::load(&args.from)?;
-    let architecture = bundle.manifest.architecture;
-    let mut weights = bundle.weights.to_full().into_owned();
-    if bundle.manifest.logits.is_empty() {
+    let Bundle { manifest: base, id, weights, tokeniser, tokenizer_json, .. } =
+        Bundle::load(&args.from)?;
+    let tokeniser = Arc::new(tokeniser);
+    let architecture = base.architecture;
+    let mut weights = weights.to_full().into_owned();
+    if base.logits.is_empty() {
         weights.add_heads(architecture.hidden, args.seed);
     }
     let limit = args.max_tokens.min(architecture.positions);
     let read = |paths: &[PathBuf], weight: f32, limit: usize| -> Result<Vec<Example>, TrainError> {
-        let parts = paths.iter().map(|path| load(path, &bundle.tokeniser, limit, weight));
+        let parts = paths.iter().map(|path| load(path, &tokeniser, limit, weight));
         Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
     };
     let data = Data {
@@ -164,6 +175,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
                 Ok((stem(path), examples))
             })
             .collect::<Result<_, TrainError>>()?,
+        tokeniser: Arc::clone(&tokeniser),
     };
     eprintln!(
         "{} messages to train on, {} auxiliary, {} to test on",
@@ -171,12 +183,13 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         data.auxiliary.len(),
         data.dev.iter().map(|(_, examples)| examples.len()).sum::<usize>()
     );
+    let replies = data.main.iter().chain(&data.auxiliary).any(|e| e.tokens.has_context());
     std::fs::create_dir_all(&args.out)
         .map_err(|source| BundleError::Io { path: args.out.clone(), source })?;
     let mut progress = Progress::new();
     let outcome = fit(
         architecture,
-        (&weights, &bundle.id.digest),
+        (&weights, &id.digest),
         &data,
         &settings(args),
         &args.out,
@@ -207,12 +220,13 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         calibration,
         trained_on: args.data.iter().chain(&args.auxiliary).map(|path| stem(path)).collect(),
         recipe: recipe(args),
+        reads_context: base.reads_context || replies,
         files: BTreeMap::new(),
     };
     // Proof that what was written can be read back with its tokenizer.
-    Tokeniser::new(&bundle.tokenizer_json, Path::new(TOKENIZER), architecture.positions)
+    Tokeniser::new(&tokenizer_json, Path::new(TOKENIZER), architecture.positions)
         .map_err(BundleError::from)?;
-    Bundle::write(&args.out, manifest, &shipped, &bundle.tokenizer_json, compact)?;
+    Bundle::write(&args.out, manifest, &shipped, &tokenizer_json, compact)?;
     clean(&args.out);
     Ok(format!("model written to {}; try `klankbord eval --model {0} FILE`", args.out.display()))
 }
@@ -230,8 +244,15 @@ fn check(args: &TrainArgs) -> Result<(), TrainError> {
         ("warm-up", args.warm_up),
         ("weight-decay", args.weight_decay),
         ("rate", args.rate),
+        ("average", args.average),
+        ("varied", args.varied),
     ];
-    let positive = [("rate", args.rate), ("clip", args.clip), ("head-factor", args.head_factor)];
+    let positive = [
+        ("rate", args.rate),
+        ("clip", args.clip),
+        ("head-factor", args.head_factor),
+        ("layer-decay", args.layer_decay),
+    ];
     let refuse = |option, reason| Err(TrainError::Option { option, reason });
     if let Some((option, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
         return refuse(option, "must be at least 1");
@@ -265,7 +286,10 @@ fn settings(args: &TrainArgs) -> FitSettings {
             head_factor: args.head_factor,
             weight_decay: args.weight_decay,
             clip: args.clip,
+            layer_decay: args.layer_decay,
+            average: args.average,
         },
+        varied: args.varied,
         words: args.train_words,
         auxiliary_take: args.auxiliary_take,
     }
@@ -289,6 +313,9 @@ fn recipe(args: &TrainArgs) -> BTreeMap<String, String> {
         ("clip", args.clip.to_string()),
         ("dropout", args.dropout.to_string()),
         ("smoothing", args.smoothing.to_string()),
+        ("layer-decay", args.layer_decay.to_string()),
+        ("average", args.average.to_string()),
+        ("varied", args.varied.to_string()),
         ("train-words", args.train_words.to_string()),
         ("batch-tokens", args.batch_tokens.to_string()),
         ("batch-messages", args.batch_messages.to_string()),

@@ -54,6 +54,9 @@ pub struct Manifest {
     pub trained_on: Vec<String>,
     /// How it was trained: options as given.
     pub recipe: BTreeMap<String, String>,
+    /// Whether it was trained on replies with the posts that they reply to.
+    #[serde(default)]
+    pub reads_context: bool,
     /// Every other file.
     pub files: BTreeMap<String, FileDigest>,
 }

@@ -69,6 +69,8 @@ pub struct Encoder {
     words: Words,
     /// Positions with the first token type added, (P, C).
     places: Vec<f32>,
+    /// What the token type of a context has beyond the first, (C).
+    context: Vec<f32>,
     norm: Norm,
     layers: Vec<Layer>,
     /// (LOGITS, C) and (LOGITS).
@@ -206,6 +208,9 @@ impl Encoder {
         for row in places.chunks_exact_mut(hidden) {
             row.iter_mut().zip(types).for_each(|(place, kind)| *place += kind);
         }
+        // A model with one token type has no other for a context.
+        let second = types.chunks_exact(hidden).nth(1).unwrap_or(&types[..hidden]);
+        let context = second.iter().zip(types).map(|(second, first)| second - first).collect();
         let norm = |name: String| -> Result<Norm, WeightsError> {
             let part = |kind: &str| weights.get(&format!("{name}.{kind}"), &[hidden]);
             Ok(Norm { scale: part("weight")?.to_vec(), shift: part("bias")?.to_vec(), epsilon })
@@ -228,7 +233,7 @@ impl Encoder {
         let head = (head, weights.get("classifier.bias", &[LOGITS])?.to_vec());
         let norm = norm("embeddings.LayerNorm".into())?;
         let words = weights.words.to_rows(hidden);
-        Ok(Encoder { architecture, kernel, words, places, norm, layers: built, head })
+        Ok(Encoder { architecture, kernel, words, places, context, norm, layers: built, head })
     }
 
     /// The kernel that it runs on.
@@ -280,7 +285,7 @@ impl Encoder {
         for tokens in batch {
             let (x, others) = rest.split_at(tokens.ids.len() * hidden);
             rest = others;
-            let work = sized(&mut s.row, 2 * hidden);
+            let (x, work) = (&x[..tokens.own * hidden], sized(&mut s.row, 2 * hidden));
             logits.push(self.kernel.run(Pool { x, head: &self.head, work }));
         }
         Ok(())
@@ -293,11 +298,12 @@ impl Encoder {
         s.x.resize(tokens * hidden, 0.0);
         s.hidden.reset(tokens, hidden);
         let mut start = 0;
-        for ids in batch.iter().map(|tokens| tokens.ids.as_slice()) {
-            if ids.is_empty() || ids.len() > positions {
+        for tokens in batch {
+            let (ids, own) = (tokens.ids.as_slice(), tokens.own);
+            if own == 0 || own > ids.len() || ids.len() > positions {
                 let count = ids.len();
                 return Err(EngineError(format!(
-                    "a message has {count} tokens, not 1 to {positions}"
+                    "a message has {own} of {count} tokens, not 1 to {positions}"
                 )));
             }
             if ids.iter().any(|&id| id as usize >= vocabulary) {
@@ -307,7 +313,8 @@ impl Encoder {
             let x = &mut s.x[start * hidden..(start + ids.len()) * hidden];
             let to = s.hidden.rows_mut((start, ids.len()), &self.layers[0].qkv);
             let (words, places, norm) = (&self.words, &self.places[..], &self.norm);
-            self.kernel.run(Embed { ids, words, places, norm, x, to });
+            let context = &self.context[..];
+            self.kernel.run(Embed { ids, own, words, places, context, norm, x, to });
             start += ids.len();
         }
         Ok(())

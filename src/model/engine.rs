@@ -1,7 +1,8 @@
 //! What a pipeline needs of a model: logits for token ids. May depend on: `model`, `tokenise`.
 
+use super::joined::Joined;
 use super::labels::{LOGITS, Logits};
-use super::net::{Batch, Net};
+use super::net::Net;
 use crate::tokenise::Tokens;
 
 /// Why a model gave no logits. Never says anything about the text.
@@ -30,7 +31,7 @@ impl Engine for Net {
 
     fn logits(&self, batch: &[&Tokens]) -> Result<Vec<Logits>, EngineError> {
         let fail = |error: candle_core::Error| EngineError(error.to_string());
-        let batch = Batch::new(batch.iter().map(|tokens| tokens.ids.as_slice()));
+        let batch = Joined::new(batch.iter().copied());
         let values = self.forward(&batch).and_then(|l| l.flatten_all()?.to_vec1::<f32>());
         Ok(values.map_err(fail)?.as_chunks::<LOGITS>().0.to_vec())
     }

@@ -86,6 +86,8 @@ pub struct Reach {
     pub tokens_read: u32,
     /// The text's end was not read.
     pub truncated: bool,
+    /// The post that it replies to was read with it.
+    pub context_read: bool,
     /// Detected language.
     pub language: Language,
 }
@@ -130,7 +132,7 @@ impl Calibration {
             language: reach.language,
             tokens_read: reach.tokens_read,
             truncated: reach.truncated,
-            context_read: false,
+            context_read: reach.context_read,
             model: Arc::clone(model),
         })
     }
@@ -153,7 +155,12 @@ mod tests {
 
     fn verdict(logits: Logits) -> Option<Verdict> {
         let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
-        let reach = Reach { tokens_read: 3, truncated: false, language: Language::Dutch };
+        let reach = Reach {
+            tokens_read: 3,
+            truncated: false,
+            context_read: false,
+            language: Language::Dutch,
+        };
         Calibration::default().verdict(&logits, reach, &model)
     }
 

@@ -8,6 +8,7 @@ pub mod bundle;
 mod cursor;
 pub mod encoder;
 pub mod engine;
+pub mod joined;
 pub mod kernel;
 pub mod labels;
 pub mod net;

@@ -2,15 +2,16 @@
 //! post-norm, mean pooling, and one affine head of eight logits.
 //!
 //! It trains, and it is the oracle that faster engines are held against. Its eight logits are, in
-//! order: the four intents, the three sentiments, urgent. May depend on: `model::{base, labels,
+//! order: the four intents, the three sentiments, urgent. May depend on: `model::{base, joined, labels,
 //! ops, weights}`.
 
 use candle_core::{CustomOp1, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::base::Architecture;
+use super::joined::Joined;
 use super::labels::LOGITS;
-use super::ops::{self, Dropout, Gradients, Node, PackedWeight, Segments, Tape};
+use super::ops::{self, Dropout, Gradients, Node, PackedWeight, Tape};
 use super::weights::{WORDS, Weights, WeightsError, Words};
 
 /// What a parameter belongs to; learning rates differ by it.
@@ -18,8 +19,8 @@ use super::weights::{WORDS, Weights, WeightsError, Words};
 pub enum Part {
     /// Embedding tables.
     Embeddings,
-    /// The layers.
-    Body,
+    /// A layer, counted from the embeddings on.
+    Layer(usize),
     /// The classification head.
     Head,
 }
@@ -79,26 +80,6 @@ pub struct Net {
     parameters: Vec<Parameter>,
 }
 
-/// The tokens of some messages, end to end.
-pub struct Batch {
-    ids: Vec<u32>,
-    positions: Vec<u32>,
-    segments: Segments,
-}
-
-impl Batch {
-    /// From the token ids of each message; none may be empty.
-    pub fn new<'a>(messages: impl IntoIterator<Item = &'a [u32]>) -> Self {
-        let (mut ids, mut positions, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
-        for message in messages {
-            ids.extend_from_slice(message);
-            positions.extend(0..message.len() as u32);
-            lengths.push(message.len());
-        }
-        Batch { ids, positions, segments: Segments::new(lengths) }
-    }
-}
-
 /// Builds parameters one by one.
 struct Builder<'a> {
     weights: &'a Weights,
@@ -145,9 +126,14 @@ impl Builder<'_> {
         Ok(Affine { weight, bias, packed })
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> std::result::Result<Index, NetError> {
+    fn norm(
+        &mut self,
+        name: &str,
+        width: usize,
+        part: Part,
+    ) -> std::result::Result<Index, NetError> {
         let names = [format!("{name}.weight"), format!("{name}.bias")];
-        self.take(&names, &[width], &[2, width], Part::Body)
+        self.take(&names, &[width], &[2, width], part)
     }
 }
 
@@ -189,12 +175,12 @@ impl Net {
         let positions = make.take(&table("position"), &shape, &shape, Part::Embeddings)?;
         let shape = [token_types, hidden];
         let types = make.take(&table("token_type"), &shape, &shape, Part::Embeddings)?;
-        let norm = make.norm("embeddings.LayerNorm", hidden)?;
+        let norm = make.norm("embeddings.LayerNorm", hidden, Part::Embeddings)?;
         let mut layers = Vec::new();
         for layer in 0..architecture.layers {
             let name = |rest: &str| format!("encoder.layer.{layer}.{rest}");
             let qkv = ["query", "key", "value"].map(|n| name(&format!("attention.self.{n}")));
-            let body = Part::Body;
+            let body = Part::Layer(layer);
             layers.push(Layer {
                 qkv: make.affine(&qkv, (hidden, hidden), body)?,
                 attention_out: make.affine(
@@ -202,10 +188,10 @@ impl Net {
                     (hidden, hidden),
                     body,
                 )?,
-                attention_norm: make.norm(&name("attention.output.LayerNorm"), hidden)?,
+                attention_norm: make.norm(&name("attention.output.LayerNorm"), hidden, body)?,
                 ffn_in: make.affine(&[name("intermediate.dense")], (ffn, hidden), body)?,
                 ffn_out: make.affine(&[name("output.dense")], (hidden, ffn), body)?,
-                ffn_norm: make.norm(&name("output.LayerNorm"), hidden)?,
+                ffn_norm: make.norm(&name("output.LayerNorm"), hidden, body)?,
             });
         }
         let head = make.affine(&["classifier".into()], (LOGITS, hidden), Part::Head)?;
@@ -227,15 +213,21 @@ impl Net {
     /// # Errors
     /// Where the tensor library fails.
     pub fn weights(&self) -> Result<Weights> {
+        let all = self.parameters.iter();
+        let values = all.map(|p| p.tensor.flatten_all()?.to_vec1()).collect::<Result<Vec<_>>>()?;
+        Ok(self.weights_of(&values))
+    }
+
+    /// Weights with these values for its parameters, in their order.
+    pub fn weights_of(&self, values: &[Vec<f32>]) -> Weights {
         let mut words = match &self.words {
             WordTable::Frozen(words) => words.clone(),
             WordTable::Trained(_) => Words::Full(Vec::new()),
         };
         let mut tensors = std::collections::BTreeMap::new();
-        for parameter in &self.parameters {
-            let values = parameter.tensor.flatten_all()?.to_vec1::<f32>()?;
+        for (parameter, values) in self.parameters.iter().zip(values) {
             if parameter.names[0] == WORDS {
-                words = Words::Full(values);
+                words = Words::Full(values.clone());
                 continue;
             }
             let share = parameter.share.iter().product();
@@ -243,14 +235,14 @@ impl Net {
                 tensors.insert(name.clone(), (parameter.share.clone(), values.to_vec()));
             }
         }
-        Ok(Weights { words, ints: Default::default(), tensors })
+        Weights { words, ints: Default::default(), tensors }
     }
 
     /// Logits of each message: (B, [`LOGITS`]).
     ///
     /// # Errors
     /// Where the tensor library fails, as for an id beyond the vocabulary.
-    pub fn forward(&self, batch: &Batch) -> Result<Tensor> {
+    pub fn forward(&self, batch: &Joined) -> Result<Tensor> {
         let tape = Tape::forgetting();
         let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
         Ok(run.logits(batch)?.value)
@@ -260,7 +252,7 @@ impl Net {
     ///
     /// # Errors
     /// As [`Net::forward`].
-    pub fn hidden_states(&self, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+    pub fn hidden_states(&self, batch: &Joined) -> Result<Vec<Vec<f32>>> {
         let tape = Tape::forgetting();
         let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
         let mut states = Vec::new();
@@ -268,11 +260,11 @@ impl Net {
         states.iter().map(|x| x.flatten_all()?.to_vec1()).collect()
     }
 
-    /// Mean of the hidden states of each message: (B, C).
+    /// Mean of the hidden states of each message's own tokens: (B, C).
     ///
     /// # Errors
     /// As [`Net::forward`].
-    pub fn embed(&self, batch: &Batch) -> Result<Tensor> {
+    pub fn embed(&self, batch: &Joined) -> Result<Tensor> {
         let tape = Tape::forgetting();
         let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
         Ok(run.pooled(batch)?.value)
@@ -284,7 +276,7 @@ impl Net {
     /// As [`Net::forward`].
     pub fn gradients(
         &self,
-        batch: &Batch,
+        batch: &Joined,
         dropout: &Dropout,
         loss: impl CustomOp1 + 'static,
     ) -> Result<(f32, Vec<Option<Tensor>>)> {
@@ -330,10 +322,12 @@ impl Run<'_> {
     }
 
     /// Hidden states of every token: (T, C). `seen` gets those after the embeddings and each layer.
-    fn encode(&self, batch: &Batch, mut seen: impl FnMut(&Node)) -> Result<Node> {
+    fn encode(&self, batch: &Joined, mut seen: impl FnMut(&Node)) -> Result<Node> {
         let (net, tape) = (self.net, self.tape);
         let (positions, types) = (&self.parameters[net.positions], &self.parameters[net.types]);
-        let places = ops::places(tape, positions, types, &batch.positions)?;
+        let last_type = net.architecture.token_types as u32 - 1;
+        let kinds: Vec<u32> = batch.types.iter().map(|&kind| kind.min(last_type)).collect();
+        let places = ops::places(tape, positions, types, (&batch.positions, &kinds))?;
         let words = self.words(&batch.ids)?;
         let mut x = self.drop(self.add_norm(&words, &places, net.norm)?)?;
         seen(&x);
@@ -350,11 +344,11 @@ impl Run<'_> {
         Ok(x)
     }
 
-    fn pooled(&self, batch: &Batch) -> Result<Node> {
-        ops::mean_pool(self.tape, &self.encode(batch, |_| ())?, &batch.segments)
+    fn pooled(&self, batch: &Joined) -> Result<Node> {
+        ops::mean_pool(self.tape, &self.encode(batch, |_| ())?, &batch.own)
     }
 
-    fn logits(&self, batch: &Batch) -> Result<Node> {
+    fn logits(&self, batch: &Joined) -> Result<Node> {
         self.affine(&self.net.head, &self.pooled(batch)?)
     }
 

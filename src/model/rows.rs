@@ -181,8 +181,11 @@ impl RowOp for AffineAddNorm<'_> {
 /// quantised. Every id must have a row in `words`, every place one in `places` (P, C).
 pub(super) struct Embed<'a> {
     pub ids: &'a [u32],
+    /// How many of them are the message's own; `context` (C) is added to the others.
+    pub own: usize,
     pub words: &'a Words,
     pub places: &'a [f32],
+    pub context: &'a [f32],
     pub norm: &'a Norm,
     pub x: &'a mut [f32],
     pub to: Quantised<'a>,
@@ -193,13 +196,17 @@ impl RowOp for Embed<'_> {
 
     #[inline(always)]
     fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
-        let Embed { ids, words, places, norm, x, to } = self;
+        let Embed { ids, own, words, places, context, norm, x, to } = self;
         let width = norm.scale.len();
         let into = to.values.chunks_exact_mut(width).zip(to.scales);
         let from = ids.iter().zip(places.chunks_exact(width));
-        for (((id, place), x), (values, scale)) in from.zip(x.chunks_exact_mut(width)).zip(into) {
+        let rows = from.zip(x.chunks_exact_mut(width)).zip(into).enumerate();
+        for (at, (((id, place), x), (values, scale))) in rows {
             words.copy_row(*id as usize, x);
             x.iter_mut().zip(place).for_each(|(x, place)| *x += place);
+            if at >= own {
+                x.iter_mut().zip(context).for_each(|(x, kind)| *x += kind);
+            }
             norm.apply(math, x);
             *scale = quantise(x, to.smooth, values);
         }

@@ -62,6 +62,9 @@ pub fn save(
         parts.push((format!("value.{index}"), bytes(&values_of(&parameter.tensor)?)));
         parts.push((format!("first.{index}"), bytes(&moments.first)));
         parts.push((format!("second.{index}"), bytes(&moments.second)));
+        if !moments.average.is_empty() {
+            parts.push((format!("average.{index}"), bytes(&moments.average)));
+        }
     }
     let mut notes = HashMap::from([
         ("epoch".to_owned(), position.epoch.to_string()),
@@ -122,7 +125,13 @@ pub fn resume(
             Tensor::from_vec(read(format!("value.{index}"), length)?, length, &Device::Cpu)?;
         parameter.tensor.inplace_op2(&value, &Overwrite)?;
         let first = read(format!("first.{index}"), length)?;
-        moments.push(Moments { first, second: read(format!("second.{index}"), length)? });
+        let second = read(format!("second.{index}"), length)?;
+        // The options are the same, so an average is there exactly where one is kept.
+        let average = match file.tensor("average.0") {
+            Ok(_) => read(format!("average.{index}"), length)?,
+            Err(_) => Vec::new(),
+        };
+        moments.push(Moments { first, second, average });
     }
     let steps = i32::try_from(note("steps")?).map_err(|e| wrong(e.to_string()))?;
     optimiser.restore(steps, moments);

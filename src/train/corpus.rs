@@ -1,14 +1,20 @@
 //! Labelled files to tokenised examples.
 //!
-//! May depend on: `record`, `tokenise`, `train::loss`.
+//! May depend on: `perturb`, `record`, `tokenise`, `train::loss`.
 
 use std::path::{Path, PathBuf};
 
+use rand::RngExt;
+use rand::seq::IndexedRandom;
 use rayon::prelude::*;
 
 use super::loss::Target;
+use crate::perturb::Change;
 use crate::record::{LabelledRecord, OpenError, Records};
 use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
+
+/// What a message counts that another reader could have labelled otherwise.
+const UNSURE: f32 = 0.5;
 
 /// One message ready to train or test on.
 #[derive(Clone, Debug)]
@@ -17,6 +23,35 @@ pub struct Example {
     pub tokens: Tokens,
     /// What is known of it.
     pub target: Target,
+    /// What it was read from: the message and the post that it replies to.
+    source: (String, Option<String>),
+    /// Most tokens of it that are read.
+    limit: usize,
+}
+
+impl Example {
+    /// The message with one or two changes that leave its labels as they are; `None` where none applies.
+    ///
+    /// # Errors
+    /// Where the tokeniser fails.
+    pub fn varied(
+        &self,
+        tokeniser: &Tokeniser,
+        random: &mut impl RngExt,
+    ) -> Result<Option<Tokens>, TokeniseError> {
+        let (text, context) = &self.source;
+        let mut changed = None::<String>;
+        for _ in 0..random.random_range(1..=2) {
+            // Emoji often are the message; they are dropped from long ones only.
+            let apt = |&&change: &&Change| change != Change::Emoji || text.len() > 80;
+            let changes: Vec<&Change> = Change::ALL.iter().filter(apt).collect();
+            let Some(change) = changes.choose(random) else { continue };
+            let before = changed.as_deref().unwrap_or(text);
+            changed = change.apply(before, random).or(changed);
+        }
+        let read = |text: String| encode(tokeniser, &text, context.as_deref(), self.limit);
+        changed.map(read).transpose()
+    }
 }
 
 /// Why a corpus cannot be used.
@@ -78,7 +113,23 @@ fn example(
     limit: usize,
     weight: f32,
 ) -> Result<Example, TokeniseError> {
-    let tokens = tokeniser.encode(&record.text)?.cut(limit);
+    let tokens = encode(tokeniser, &record.text, record.context.as_deref(), limit)?;
     let (intents, sentiment, urgent) = (record.intents, record.sentiment, record.urgent);
-    Ok(Example { tokens, target: Target { intents, sentiment, urgent, weight } })
+    let weight = if record.sure { weight } else { weight * UNSURE };
+    let target = Target { intents, sentiment, urgent, weight };
+    let source = (record.text.clone(), record.context.clone());
+    Ok(Example { tokens, target, source, limit })
+}
+
+fn encode(
+    tokeniser: &Tokeniser,
+    text: &str,
+    context: Option<&str>,
+    limit: usize,
+) -> Result<Tokens, TokeniseError> {
+    let tokens = match context {
+        Some(context) => tokeniser.encode_reply(text, context)?,
+        None => tokeniser.encode(text)?,
+    };
+    Ok(tokens.cut(limit))
 }

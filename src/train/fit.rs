@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::{self, CheckpointError, Position};
@@ -21,17 +22,20 @@ use crate::eval::{Evaluation, Targets};
 use crate::message::{Language, ModelId};
 use crate::model::base::Architecture;
 use crate::model::engine::{Engine, EngineError};
+use crate::model::joined::Joined;
 use crate::model::labels::{Calibration, LOGITS, Logits, Reach};
-use crate::model::net::{Batch, Mode, Net, NetError};
+use crate::model::net::{Mode, Net, NetError};
 use crate::model::ops::Dropout;
 use crate::model::weights::{Weights, WeightsError};
-use crate::tokenise::Tokens;
+use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
 
 /// Messages sorted by length together, in batches' worth: large enough to give batches of like
 /// length, small enough that batches differ from epoch to epoch.
 const SORTED_TOGETHER: usize = 16;
 /// File with the best weights so far.
 const BEST: &str = "best.safetensors";
+/// Sets the random numbers of variation apart from those of the order.
+const VARIED: u64 = 0x5f3c_9a17_02d4_88e1;
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct FitSettings {
     pub words: bool,
     /// How many of the auxiliary examples each epoch draws.
     pub auxiliary_take: usize,
+    /// Share of the messages that each epoch reads written another way (`perturb`).
+    pub varied: f64,
 }
 
 /// What to train and test on.
@@ -62,6 +68,8 @@ pub struct Data {
     pub auxiliary: Vec<Example>,
     /// Files to score on, by name.
     pub dev: Vec<(String, Vec<Example>)>,
+    /// What turns messages that are written another way into tokens.
+    pub tokeniser: Arc<Tokeniser>,
 }
 
 /// What a run tells while it goes on.
@@ -97,6 +105,9 @@ pub enum FitError {
     /// The best weights cannot be saved or read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A message written another way cannot be tokenised.
+    #[error(transparent)]
+    Tokenise(#[from] TokeniseError),
 }
 
 impl From<candle_core::Error> for FitError {
@@ -121,7 +132,7 @@ pub fn fit(
     mut tell: impl FnMut(Event),
 ) -> Result<Outcome, FitError> {
     let net = Net::new(architecture, start, Mode::Training { words: settings.words })?;
-    let mut optimiser = AdamW::new(net.parameters(), settings.adam);
+    let mut optimiser = AdamW::new(net.parameters(), settings.adam)?;
     let plans: Vec<_> = (0..settings.epochs).map(|e| epoch_batches(data, settings, e)).collect();
     let total: usize = plans.iter().map(Vec::len).sum();
     let run = run_digest(data, settings, from);
@@ -133,6 +144,7 @@ pub fn fit(
     tell(Event::Start { steps: total, done });
     let warm_up = (total as f64 * settings.warm_up) as usize;
     while at.epoch < settings.epochs && at.stale < settings.patience {
+        let varied = varied(data, settings, at.epoch)?;
         for batch in &plans[at.epoch][at.step..] {
             if stop.load(Ordering::Relaxed) {
                 checkpoint::save(dir, &net, &optimiser, &at)?;
@@ -140,7 +152,8 @@ pub fn fit(
             }
             let examples: Vec<&Example> = batch.iter().map(|&i| data.example(i)).collect();
             let targets: Vec<Target> = examples.iter().map(|e| e.target).collect();
-            let tokens = Batch::new(examples.iter().map(|e| e.tokens.ids.as_slice()));
+            let read = batch.iter().map(|&i| varied[i].as_ref().unwrap_or(&data.example(i).tokens));
+            let tokens = Joined::new(read);
             let dropout = Dropout::new(settings.dropout, settings.seed ^ (done as u64) << 8);
             let loss = JointLoss { targets, smoothing: settings.smoothing };
             let (loss, gradients) = net.gradients(&tokens, &dropout, loss)?;
@@ -151,14 +164,18 @@ pub fn fit(
             tell(Event::Step { loss, messages: batch.len() });
         }
         at = Position { epoch: at.epoch + 1, step: 0, ..at };
-        let scores = dev_scores(&net, &data.dev)?;
+        let weights = match optimiser.averages() {
+            Some(values) => net.weights_of(&values),
+            None => net.weights()?,
+        };
+        let scores = dev_scores(&Net::new(architecture, &weights, Mode::Inference)?, &data.dev)?;
         let mean =
             scores.iter().map(|(_, intents, sentiment)| (intents + sentiment) / 2.0).sum::<f64>()
                 / scores.len().max(1) as f64;
         let best = scores.is_empty() || at.best.is_none_or(|best| mean > best);
         if best {
             (at.best, at.stale) = (Some(mean), 0);
-            let bytes = net.weights()?.write(architecture.hidden, false)?;
+            let bytes = weights.write(architecture.hidden, false)?;
             let path = dir.join(BEST);
             checkpoint::write_whole(&path, &bytes)
                 .map_err(|source| CheckpointError::Io { path, source })?;
@@ -213,6 +230,24 @@ fn epoch_batches(data: &Data, settings: &FitSettings, epoch: usize) -> Vec<Vec<u
     batches
 }
 
+/// The messages of one epoch that are read written another way, by their index.
+fn varied(
+    data: &Data,
+    settings: &FitSettings,
+    epoch: usize,
+) -> Result<Vec<Option<Tokens>>, TokeniseError> {
+    let count = data.main.len() + data.auxiliary.len();
+    let one = |index: usize| {
+        let mut random = ChaCha8Rng::seed_from_u64(settings.seed ^ VARIED);
+        random.set_stream((epoch * count + index) as u64);
+        match random.random_bool(settings.varied) {
+            true => data.example(index).varied(&data.tokeniser, &mut random),
+            false => Ok(None),
+        }
+    };
+    (0..count).into_par_iter().map(one).collect()
+}
+
 /// What a run is made of: data, options, and the model it starts from.
 fn run_digest(data: &Data, settings: &FitSettings, from: &str) -> String {
     let mut digest = Sha256::new();
@@ -241,7 +276,12 @@ fn dev_scores(
 /// The verdicts that `calibration` make of `logits`, held against the examples' labels.
 pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Evaluation {
     let model = Arc::new(ModelId { version: String::new(), digest: String::new() });
-    let reach = Reach { tokens_read: 0, truncated: false, language: Language::Undetermined };
+    let reach = Reach {
+        tokens_read: 0,
+        truncated: false,
+        context_read: false,
+        language: Language::Undetermined,
+    };
     let mut evaluation = Evaluation::new();
     for (example, logits) in examples.iter().zip(logits) {
         let Target { intents, sentiment, urgent, .. } = example.target;

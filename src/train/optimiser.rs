@@ -25,6 +25,12 @@ pub struct AdamSettings {
     pub weight_decay: f64,
     /// Gradients are scaled down to this L2 norm over all parameters (Pascanu et al. 2013).
     pub clip: f64,
+    /// Each layer's rate as a share of that of the layer above it, down to the embeddings (Howard & Ruder
+    /// 2018, <https://arxiv.org/abs/1801.06146>); 1 for the same rate everywhere.
+    pub layer_decay: f64,
+    /// Decay of the moving average of the weights, which is then what the run gives (Polyak & Juditsky
+    /// 1992); 0 for no average.
+    pub average: f64,
 }
 
 /// Moments of one parameter's gradient, value by value.
@@ -34,12 +40,16 @@ pub struct Moments {
     pub first: Vec<f32>,
     /// Decaying mean of squares.
     pub second: Vec<f32>,
+    /// Moving average of the values themselves; empty where none is kept.
+    pub average: Vec<f32>,
 }
 
 /// The optimiser with its moments, one pair a parameter, in their order.
 pub struct AdamW {
     settings: AdamSettings,
     moments: Vec<RefCell<Moments>>,
+    /// Factor on the rate of each parameter.
+    factors: Vec<f64>,
     steps: i32,
 }
 
@@ -47,14 +57,35 @@ impl AdamW {
     const BETAS: (f64, f64) = (0.9, 0.999);
     const EPSILON: f64 = 1e-8;
 
-    /// With moments at zero.
-    pub fn new(parameters: &[Parameter], settings: AdamSettings) -> Self {
-        let zeros = |p: &Parameter| vec![0f32; p.tensor.elem_count()];
-        let moments = parameters
-            .iter()
-            .map(|p| RefCell::new(Moments { first: zeros(p), second: zeros(p) }))
-            .collect();
-        AdamW { settings, moments, steps: 0 }
+    /// With moments at zero, and an average that begins at the values as they are.
+    ///
+    /// # Errors
+    /// Where the tensor library fails.
+    pub fn new(parameters: &[Parameter], settings: AdamSettings) -> Result<Self> {
+        let of = |p: &Parameter| -> Result<_> {
+            let zeros = vec![0f32; p.tensor.elem_count()];
+            let average = if settings.average > 0.0 { values_of(&p.tensor)? } else { Vec::new() };
+            Ok(RefCell::new(Moments { first: zeros.clone(), second: zeros, average }))
+        };
+        let moments = parameters.iter().map(of).collect::<Result<_>>()?;
+        let layer = |p: &Parameter| match p.part {
+            Part::Layer(layer) => Some(layer as i32),
+            _ => None,
+        };
+        let top = parameters.iter().filter_map(layer).max().unwrap_or(0);
+        let factor = |p: &Parameter| match p.part {
+            Part::Head => settings.head_factor,
+            Part::Layer(layer) => settings.layer_decay.powi(top - layer as i32),
+            Part::Embeddings => settings.layer_decay.powi(top + 1),
+        };
+        let factors = parameters.iter().map(factor).collect();
+        Ok(AdamW { settings, moments, factors, steps: 0 })
+    }
+
+    /// The moving average of each parameter's values; `None` where none is kept.
+    pub fn averages(&self) -> Option<Vec<Vec<f32>>> {
+        (self.settings.average > 0.0)
+            .then(|| self.moments.iter().map(|m| m.borrow().average.clone()).collect())
     }
 
     /// Steps taken and the moments, to save.
@@ -91,10 +122,12 @@ impl AdamW {
         let (b1, b2) = Self::BETAS;
         let corrections = (1.0 - b1.powi(self.steps), 1.0 - b2.powi(self.steps));
         let scale = (self.settings.clip / norm.max(1e-12)).min(1.0);
-        for ((parameter, moments), gradient) in parameters.iter().zip(&self.moments).zip(gradients)
-        {
+        // Early on the average would be of little but the start.
+        let steps = f64::from(self.steps);
+        let average = self.settings.average.min((1.0 + steps) / (10.0 + steps));
+        let all = parameters.iter().zip(&self.moments).zip(&self.factors).zip(gradients);
+        for (((parameter, moments), factor), gradient) in all {
             let Some(gradient) = gradient else { continue };
-            let factor = if parameter.part == Part::Head { self.settings.head_factor } else { 1.0 };
             let rate = self.settings.rate * factor * schedule;
             // Biases and norms are vectors; only matrices decay.
             let decays = parameter.share.len() > 1 && parameter.part != Part::Embeddings;
@@ -105,6 +138,7 @@ impl AdamW {
                 rate: (rate / corrections.0) as f32,
                 second_correction: (1.0 / corrections.1) as f32,
                 keep: (1.0 - rate * decay) as f32,
+                average: average as f32,
             };
             parameter.tensor.inplace_op2(&gradient.contiguous()?, &update)?;
         }
@@ -135,6 +169,7 @@ struct Update<'a> {
     rate: f32,
     second_correction: f32,
     keep: f32,
+    average: f32,
 }
 
 impl InplaceOp2 for Update<'_> {
@@ -157,6 +192,7 @@ impl InplaceOp2 for Update<'_> {
         let moments = &mut *self.moments.borrow_mut();
         let (b1, b2) = (AdamW::BETAS.0 as f32, AdamW::BETAS.1 as f32);
         let (scale, rate, keep) = (self.scale, self.rate, self.keep);
+        let kept = self.average;
         let (correction, epsilon) = (self.second_correction, AdamW::EPSILON as f32);
         parameter[start..end]
             .par_chunks_mut(BLOCK)
@@ -170,6 +206,17 @@ impl InplaceOp2 for Update<'_> {
                         *m = b1 * *m + (1.0 - b1) * g;
                         *v = b2 * *v + (1.0 - b2) * g * g;
                         *p = *p * keep - rate * *m / ((*v * correction).sqrt() + epsilon);
+                    }
+                });
+            });
+        moments
+            .average
+            .par_chunks_mut(BLOCK)
+            .zip(parameter[start..end].par_chunks(BLOCK))
+            .for_each(|(average, parameter)| {
+                vectorised(|| {
+                    for (a, p) in average.iter_mut().zip(parameter) {
+                        *a = p + kept * (*a - p);
                     }
                 });
             });
@@ -207,11 +254,19 @@ mod tests {
             names: vec!["w".into()],
             share: vec![1, 2],
             tensor: tensor.clone(),
-            part: Part::Body,
+            part: Part::Layer(0),
         }];
-        let settings = AdamSettings { rate: 0.1, head_factor: 1.0, weight_decay: 0.5, clip: 1e9 };
-        let mut adam = AdamW::new(&parameters, settings);
+        let settings = AdamSettings {
+            rate: 0.1,
+            head_factor: 1.0,
+            weight_decay: 0.5,
+            clip: 1e9,
+            layer_decay: 0.5,
+            average: 0.9,
+        };
+        let mut adam = AdamW::new(&parameters, settings)?;
         let (mut expected, mut m, mut v) = ([1f64, -2.0], [0f64; 2], [0f64; 2]);
+        let mut average = expected;
         for step in 1..=5 {
             // The gradient of the sum of squares.
             adam.step(&parameters, &[Some((&tensor * 2.0)?)], 1.0)?;
@@ -222,11 +277,45 @@ mod tests {
                 let (m_hat, v_hat) =
                     (m[i] / (1.0 - 0.9f64.powi(step)), v[i] / (1.0 - 0.999f64.powi(step)));
                 expected[i] -= 0.1 * (m_hat / (v_hat.sqrt() + 1e-8) + 0.5 * expected[i]);
+                let kept = f64::from(1 + step) / f64::from(10 + step);
+                average[i] = kept * average[i] + (1.0 - kept) * expected[i];
             }
             for (found, expected) in values_of(&tensor)?.iter().zip(expected) {
                 assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} vs {expected}");
             }
+            let averages = adam.averages().unwrap_or_default();
+            for (found, expected) in averages[0].iter().zip(average) {
+                assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} vs {expected}");
+            }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn lower_layers_learn_more_slowly_and_the_head_faster() -> Result<()> {
+        let part = |part| -> Result<Parameter> {
+            let tensor = Tensor::new(&[1f32], &Device::Cpu)?;
+            Ok(Parameter { names: vec!["w".into()], share: vec![1], tensor, part })
+        };
+        let parts = [Part::Embeddings, Part::Layer(0), Part::Layer(1), Part::Head];
+        let parameters = parts.into_iter().map(part).collect::<Result<Vec<_>>>()?;
+        let settings = AdamSettings {
+            rate: 0.01,
+            head_factor: 10.0,
+            weight_decay: 0.0,
+            clip: 1e9,
+            layer_decay: 0.5,
+            average: 0.0,
+        };
+        let mut adam = AdamW::new(&parameters, settings)?;
+        let gradients = vec![Some(Tensor::new(&[1f32], &Device::Cpu)?); parameters.len()];
+        adam.step(&parameters, &gradients, 1.0)?;
+        // Adam's first step is the rate itself.
+        for (parameter, rate) in parameters.iter().zip([0.0025f32, 0.005, 0.01, 0.1]) {
+            let moved = 1.0 - values_of(&parameter.tensor)?[0];
+            assert!((moved - rate).abs() < 1e-5, "{:?} moved by {moved}", parameter.part);
+        }
+        assert!(adam.averages().is_none());
         Ok(())
     }
 

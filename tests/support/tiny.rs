@@ -80,6 +80,7 @@ pub fn write_base(dir: &Path) {
         logits: Vec::new(),
         calibration: Calibration::default(),
         trained_on: Vec::new(),
+        reads_context: false,
         recipe: BTreeMap::new(),
         files: BTreeMap::new(),
     };

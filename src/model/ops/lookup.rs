@@ -10,10 +10,15 @@ pub fn rows(tape: &Tape, table: &Node, ids: &[u32]) -> Result<Node> {
     tape.apply1(Rows { ids: ids.to_vec() }, table)
 }
 
-/// `positions` (P, C), `types` (S, C) -> (T, C): the rows `places` of `positions`, each with the
-/// first row of `types` added.
-pub fn places(tape: &Tape, positions: &Node, types: &Node, places: &[u32]) -> Result<Node> {
-    tape.apply2(Places { places: places.to_vec() }, [positions, types])
+/// `positions` (P, C), `types` (S, C) -> (T, C): the rows `places` of `positions`, each with the row
+/// of `types` added that `kinds` says.
+pub fn places(
+    tape: &Tape,
+    positions: &Node,
+    types: &Node,
+    (places, kinds): (&[u32], &[u32]),
+) -> Result<Node> {
+    tape.apply2(Places { places: places.to_vec(), kinds: kinds.to_vec() }, [positions, types])
 }
 
 struct Rows {
@@ -22,6 +27,7 @@ struct Rows {
 
 struct Places {
     places: Vec<u32>,
+    kinds: Vec<u32>,
 }
 
 fn gather(table: &[f32], (count, width): (usize, usize), ids: &[u32]) -> Result<Vec<f32>> {
@@ -78,10 +84,9 @@ impl CustomOp2 for Places {
     ) -> Result<(CpuStorage, Shape)> {
         let size = positions_layout.shape().dims2()?;
         let mut out = gather(values(positions, positions_layout)?, size, &self.places)?;
-        let first = &values(types, types_layout)?[..size.1];
-        for row in out.chunks_exact_mut(size.1) {
-            row.iter_mut().zip(first).for_each(|(value, first)| *value += first);
-        }
+        let types_size = types_layout.shape().dims2()?;
+        let kinds = gather(values(types, types_layout)?, types_size, &self.kinds)?;
+        out.iter_mut().zip(kinds).for_each(|(value, kind)| *value += kind);
         Ok((CpuStorage::F32(out), (self.places.len(), size.1).into()))
     }
 
@@ -92,9 +97,8 @@ impl CustomOp2 for Places {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let firsts = vec![0; self.places.len()];
         let dpositions = scatter(dy, positions.dims2()?, &self.places)?;
-        Ok((Some(dpositions), Some(scatter(dy, types.dims2()?, &firsts)?)))
+        Ok((Some(dpositions), Some(scatter(dy, types.dims2()?, &self.kinds)?)))
     }
 }
 
@@ -107,7 +111,9 @@ mod tests {
     fn gradients_match_differences_with_rows_used_twice() -> Result<()> {
         check_gradients(&[random((5, 3), 1)?], |tape, a| rows(tape, &a[0], &[4, 0, 4, 2]))?;
         let tables = [random((5, 3), 1)?, random((2, 3), 2)?];
-        check_gradients(&tables, |tape, a| places(tape, &a[0], &a[1], &[0, 1, 0, 1, 2]))
+        check_gradients(&tables, |tape, a| {
+            places(tape, &a[0], &a[1], (&[0, 1, 0, 1, 2], &[0, 0, 1, 0, 1]))
+        })
     }
 
     #[test]
