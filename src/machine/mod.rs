@@ -1,4 +1,4 @@
-//! What the machine itself is asked for: tiles of the CPU, files in memory.
+//! What the machine itself is asked for: tiles and vectors of the CPU, files in memory.
 //!
 //! The only place in the crate where `unsafe` is allowed (`tests/layout.rs` holds that); every block
 //! says why it is sound, and every function that leaves here is safe to call with any arguments.
@@ -9,5 +9,6 @@
 pub mod amx;
 mod lines;
 pub mod map;
+pub mod vnni;
 
 pub use lines::Lines;

@@ -82,11 +82,11 @@ impl Head<'_> {
         let keys = &mut keys[..width * padded];
         self.turn(keys);
         for (block, mixed) in mixed.chunks_mut(QUERIES * hidden).enumerate() {
-            self.score::<I, SOFT, W>(math, block * QUERIES, keys, scores);
-            for (scores, mixed) in
-                scores.chunks(MIXES * padded).zip(mixed.chunks_mut(MIXES * hidden))
-            {
-                self.mix::<I, SOFT, W>(math, scores, mixed);
+            let mut shares = [0f32; QUERIES];
+            self.score::<I, SOFT, W>(math, block * QUERIES, keys, scores, &mut shares);
+            let weights = scores.chunks(MIXES * padded).zip(shares.chunks(MIXES));
+            for (weights, mixed) in weights.zip(mixed.chunks_mut(MIXES * hidden)) {
+                self.mix::<I, SOFT, W>(math, weights, mixed);
             }
         }
     }
@@ -124,8 +124,9 @@ impl Head<'_> {
         }
     }
 
-    /// Weights of every key for the [`QUERIES`] from `from` on, into `scores`: `softmax(q kᵀ / √width)`.
-    /// Beyond the message the last query is repeated.
+    /// Weights of every key for the [`QUERIES`] from `from` on, into `scores`, and what they are to be
+    /// multiplied by to sum to 1, into `shares`: `softmax(q kᵀ / √width)`. Beyond the message the last
+    /// query is repeated.
     #[inline(always)]
     fn score<I: Isa, const SOFT: bool, const W: usize>(
         &self,
@@ -133,6 +134,7 @@ impl Head<'_> {
         from: usize,
         keys: &[f32],
         scores: &mut [f32],
+        shares: &mut [f32; QUERIES],
     ) {
         let &Head { width, length, padded, .. } = self;
         let f = math.lanes();
@@ -161,27 +163,35 @@ impl Head<'_> {
             }
         }
 
-        for (largest, scores) in largest.iter().zip(scores.chunks_exact_mut(padded)) {
+        let rows = largest.iter().zip(scores.chunks_exact_mut(padded)).zip(shares);
+        for ((largest, scores), share) in rows {
             let mut all = [f32::MIN; STRANDS];
             all[..lanes].copy_from_slice(largest.to_array().as_ref());
             let most = f.splat(fold(all, most));
-            for score in scores.chunks_exact_mut(lanes) {
-                f.store(math.exp(f.sub(f.load(score), most)), score);
+            // Beyond the message an exponential is far below what a sum of at least 1 can hold.
+            let mut strands = [f.zero(); STRANDS / 4];
+            for scores in scores.chunks_exact_mut(STRANDS) {
+                for (score, strand) in scores.chunks_exact_mut(lanes).zip(&mut strands) {
+                    let weight = math.exp(f.sub(f.load(score), most));
+                    *strand = f.add(*strand, weight);
+                    f.store(weight, score);
+                }
             }
-            let share = f.splat(1.0 / math.sum(&scores[..length], |x| x));
-            for score in scores.chunks_exact_mut(lanes) {
-                f.store(f.mul(f.load(score), share), score);
+            let mut sums = [0f32; STRANDS];
+            for (sums, strand) in sums.chunks_exact_mut(lanes).zip(strands) {
+                f.store(strand, sums);
             }
+            *share = 1.0 / fold(sums, |a, b| a + b);
         }
     }
 
-    /// The values mixed by `scores` (MIXES, L rounded up) into the head's columns of up to [`MIXES`]
-    /// rows of `mixed`.
+    /// The values mixed by scores (MIXES, L rounded up), each times its share (MIXES), into the head's
+    /// columns of up to [`MIXES`] rows of `mixed`.
     #[inline(always)]
     fn mix<I: Isa, const SOFT: bool, const W: usize>(
         &self,
         math: Math<I, SOFT>,
-        scores: &[f32],
+        (scores, shares): (&[f32], &[f32]),
         mixed: &mut [f32],
     ) {
         let &Head { hidden, width, at, length, padded, .. } = self;
@@ -206,8 +216,9 @@ impl Head<'_> {
                     sums[1] = math.mul_add(score, values[1], sums[1]);
                 }
             }
-            for (row, sums) in mixed.chunks_exact_mut(hidden).zip(sums) {
+            for ((row, sums), share) in mixed.chunks_exact_mut(hidden).zip(sums).zip(shares) {
                 for (part, sum) in parts.iter().zip(sums) {
+                    let sum = f.mul(sum, f.splat(*share));
                     let to = &mut row[at..][part.clone()];
                     to.copy_from_slice(&sum.to_array().as_ref()[..part.len()]);
                 }

@@ -122,7 +122,7 @@ struct Scratch {
     sums: Lines<i32>,
     middle: Buffer,
     wide: Buffer,
-    /// One row.
+    /// A row or two.
     row: Vec<f32>,
 }
 
@@ -314,7 +314,8 @@ impl Encoder {
             let to = s.hidden.rows_mut((start, ids.len()), &self.layers[0].qkv);
             let (words, places, norm) = (&self.words, &self.places[..], &self.norm);
             let context = &self.context[..];
-            self.kernel.run(Embed { ids, own, words, places, context, norm, x, to });
+            let work = sized(&mut s.row, hidden);
+            self.kernel.run(Embed { ids, own, words, places, context, norm, x, to, work });
             start += ids.len();
         }
         Ok(())
@@ -348,21 +349,24 @@ impl Encoder {
             let x = &mut s.x[start * hidden..(start + rows) * hidden];
             let mixed = &mixed[start * hidden..(start + rows) * hidden];
             let to = s.hidden.rows_mut((start, rows), &layer.attention_out);
-            self.kernel.run(Quantise { rows: mixed, width: hidden, to });
+            self.kernel.run(Quantise { rows: mixed, to, work: sized(&mut s.row, hidden) });
 
             let sums = layer.attention_out.sums(&s.hidden, (start, rows), &mut s.sums)?;
             let (norm, to) = (&layer.attention_norm, s.middle.rows_mut((0, rows), &layer.ffn_in));
-            self.kernel.run(AffineAddNorm { sums, norm, x: &mut *x, to });
+            let work = sized(&mut s.row, hidden);
+            self.kernel.run(AffineAddNorm { sums, norm, x: &mut *x, to, work });
 
             let sums = layer.ffn_in.sums(&s.middle, (0, rows), &mut s.sums)?;
-            let (to, work) = (s.wide.rows_mut((0, rows), &layer.ffn_out), sized(&mut s.row, ffn));
+            let (to, work) =
+                (s.wide.rows_mut((0, rows), &layer.ffn_out), sized(&mut s.row, 2 * ffn));
             self.kernel.run(AffineGelu { sums, to, work });
 
             let sums = layer.ffn_out.sums(&s.wide, (0, rows), &mut s.sums)?;
             // After the last layer nothing follows; its own is as good as any.
             let next = &self.layers.get(index + 1).unwrap_or(layer).qkv;
             let (norm, to) = (&layer.ffn_norm, s.hidden.rows_mut((start, rows), next));
-            self.kernel.run(AffineAddNorm { sums, norm, x, to });
+            let work = sized(&mut s.row, hidden);
+            self.kernel.run(AffineAddNorm { sums, norm, x, to, work });
         }
         Ok(())
     }

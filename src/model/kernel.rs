@@ -11,6 +11,7 @@ use super::engine::EngineError;
 use super::quantise::{Int8Weight, SAFE_RANGE};
 use super::vector::{self, RowOp};
 use crate::machine::amx::{self, Amx, Tiles};
+use crate::machine::vnni::{Panels, Vnni};
 
 type Vectors = GemmExecutor<u8, i8, i32>;
 
@@ -27,6 +28,8 @@ pub(super) const ROWS: usize = amx::TILE;
 pub enum Kernel {
     /// The tile unit of newer Xeons (AMX-INT8).
     Tiles,
+    /// The vector unit of CPUs with AVX-512 VNNI.
+    Vnni,
     /// The vector unit by `rten-gemm`: AVX-512 VNNI, AVX2, NEON.
     Vectors,
     /// Plain loops, the same on every CPU; slow, to compare the others with.
@@ -36,19 +39,25 @@ pub enum Kernel {
 impl Kernel {
     /// Those that this CPU has, the fastest first.
     pub fn available() -> Vec<Kernel> {
-        let all = [Kernel::Tiles, Kernel::Vectors, Kernel::Portable];
-        all.into_iter().filter(|kernel| *kernel != Kernel::Tiles || Amx::new().is_some()).collect()
+        let all = [Kernel::Tiles, Kernel::Vnni, Kernel::Vectors, Kernel::Portable];
+        let has = |kernel: &Kernel| match kernel {
+            Kernel::Tiles => Amx::new().is_some(),
+            Kernel::Vnni => Vnni::new().is_some(),
+            Kernel::Vectors | Kernel::Portable => true,
+        };
+        all.into_iter().filter(has).collect()
     }
 
     /// The fastest that this CPU has.
     pub fn best() -> Kernel {
-        if Amx::new().is_some() { Kernel::Tiles } else { Kernel::Vectors }
+        Self::available().first().copied().unwrap_or(Kernel::Portable)
     }
 
     /// The name to report, as its library has it.
     pub fn name(self) -> String {
         match self {
             Kernel::Tiles => "x86_64-u8i8i32-amx".into(),
+            Kernel::Vnni => "x86_64-u8i8i32-avx512-vnni".into(),
             Kernel::Vectors => VECTORS.with(|vectors| vectors.kernel_name().into()),
             Kernel::Portable => "portable".into(),
         }
@@ -63,13 +72,14 @@ impl Kernel {
     pub(super) fn run<Op: RowOp>(self, op: Op) -> Op::Output {
         match self {
             Kernel::Portable => vector::portable(op),
-            Kernel::Tiles | Kernel::Vectors => vector::fastest(op),
+            Kernel::Tiles | Kernel::Vnni | Kernel::Vectors => vector::fastest(op),
         }
     }
 }
 
 enum Packed {
     Tiles(Tiles),
+    Panels(Panels),
     Vectors(PackedBMatrix<i8>),
     /// (O, I).
     Portable(Vec<i8>),
@@ -86,8 +96,8 @@ pub struct Product {
 }
 
 impl Product {
-    /// Lays out `weight`, whose rows have `inputs` values. Sizes that the tile unit does not take go to
-    /// the vector unit.
+    /// Lays out `weight`, whose rows have `inputs` values. Sizes that a kernel of our own does not take go
+    /// to the library's.
     ///
     /// # Errors
     /// [`EngineError`] where the sizes do not fit each other.
@@ -98,10 +108,14 @@ impl Product {
         }
         let tiles = Amx::new().filter(|_| kernel == Kernel::Tiles);
         let tiles = tiles.and_then(|amx| Tiles::pack(amx, &weight.values, inputs));
+        let vnni = Vnni::new().filter(|_| kernel == Kernel::Vnni);
+        let panels = vnni.and_then(|vnni| Panels::pack(vnni, &weight.values, inputs));
         let saturates = || VECTORS.with(|vectors| vectors.may_saturate());
         let narrowed;
         let (packed, weight) = if let Some(tiles) = tiles {
             (Packed::Tiles(tiles), weight)
+        } else if let Some(panels) = panels {
+            (Packed::Panels(panels), weight)
         } else if kernel == Kernel::Portable {
             (Packed::Portable(weight.values.clone()), weight)
         } else {
@@ -140,6 +154,7 @@ impl Product {
         let (inputs, outputs) = (self.inputs, self.outputs());
         match &self.packed {
             Packed::Tiles(tiles) => tiles.product(x, rows, sums),
+            Packed::Panels(panels) => panels.product(x, rows, sums),
             Packed::Vectors(packed) => {
                 let x = NdTensorView::from_data([rows, inputs], &x[..rows * inputs]);
                 // Zeros are taken out afterwards: rten-gemm 0.27 packs those of its first panel of

@@ -123,7 +123,7 @@ impl RowOp for Affine<'_> {
     }
 }
 
-/// Sums through GELU, quantised; `work` (O) is a row to work in.
+/// Sums through GELU, quantised; `work` (2O) is two rows to work in.
 pub(super) struct AffineGelu<'a> {
     pub sums: Sums<'a>,
     pub to: Quantised<'a>,
@@ -136,19 +136,12 @@ impl RowOp for AffineGelu<'_> {
     #[inline(always)]
     fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
         let AffineGelu { sums, to, work } = self;
-        let into = to.values.chunks_exact_mut(work.len()).zip(to.scales);
+        let (inner, outer) = work.split_at_mut(work.len() / 2);
+        let into = to.values.chunks_exact_mut(inner.len()).zip(to.scales);
         for (row, (values, scale)) in sums.rows().zip(into) {
-            row.each(work, |slot, value| *slot = value);
-            let f = math.lanes();
-            for part in work.chunks_mut(f.len()) {
-                if part.len() == f.len() {
-                    f.store(math.gelu(f.load(part)), part);
-                } else {
-                    let all = math.gelu(f.load_pad(part).0).to_array();
-                    part.copy_from_slice(&all.as_ref()[..part.len()]);
-                }
-            }
-            *scale = quantise(work, to.smooth, values);
+            row.each(inner, |slot, value| *slot = value);
+            let range = Range::over::<I, SOFT, true>(math, inner, to.smooth, outer);
+            *scale = range.quantise(outer, values);
         }
     }
 }
@@ -159,6 +152,8 @@ pub(super) struct AffineAddNorm<'a> {
     pub norm: &'a Norm,
     pub x: &'a mut [f32],
     pub to: Quantised<'a>,
+    /// (C), to work in.
+    pub work: &'a mut [f32],
 }
 
 impl RowOp for AffineAddNorm<'_> {
@@ -166,13 +161,13 @@ impl RowOp for AffineAddNorm<'_> {
 
     #[inline(always)]
     fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
-        let AffineAddNorm { sums, norm, x, to } = self;
+        let AffineAddNorm { sums, norm, x, to, work } = self;
         let width = norm.scale.len();
         let into = to.values.chunks_exact_mut(width).zip(to.scales);
         for ((row, x), (values, scale)) in sums.rows().zip(x.chunks_exact_mut(width)).zip(into) {
             row.each(x, |slot, value| *slot += value);
             norm.apply(math, x);
-            *scale = quantise(x, to.smooth, values);
+            *scale = quantise(math, (x, to.smooth), work, values);
         }
     }
 }
@@ -189,6 +184,8 @@ pub(super) struct Embed<'a> {
     pub norm: &'a Norm,
     pub x: &'a mut [f32],
     pub to: Quantised<'a>,
+    /// (C), to work in.
+    pub work: &'a mut [f32],
 }
 
 impl RowOp for Embed<'_> {
@@ -196,7 +193,7 @@ impl RowOp for Embed<'_> {
 
     #[inline(always)]
     fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
-        let Embed { ids, own, words, places, context, norm, x, to } = self;
+        let Embed { ids, own, words, places, context, norm, x, to, work } = self;
         let width = norm.scale.len();
         let into = to.values.chunks_exact_mut(width).zip(to.scales);
         let from = ids.iter().zip(places.chunks_exact(width));
@@ -208,7 +205,7 @@ impl RowOp for Embed<'_> {
                 x.iter_mut().zip(context).for_each(|(x, kind)| *x += kind);
             }
             norm.apply(math, x);
-            *scale = quantise(x, to.smooth, values);
+            *scale = quantise(math, (x, to.smooth), work, values);
         }
     }
 }
@@ -216,18 +213,20 @@ impl RowOp for Embed<'_> {
 /// Rows (T, C) quantised.
 pub(super) struct Quantise<'a> {
     pub rows: &'a [f32],
-    pub width: usize,
     pub to: Quantised<'a>,
+    /// (C), to work in.
+    pub work: &'a mut [f32],
 }
 
 impl RowOp for Quantise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa, const SOFT: bool>(self, _: Math<I, SOFT>) {
-        let into = self.to.values.chunks_exact_mut(self.width).zip(self.to.scales);
-        for (row, (values, scale)) in self.rows.chunks_exact(self.width).zip(into) {
-            *scale = quantise(row, self.to.smooth, values);
+    fn eval<I: Isa, const SOFT: bool>(self, math: Math<I, SOFT>) {
+        let Quantise { rows, to, work } = self;
+        let into = to.values.chunks_exact_mut(work.len()).zip(to.scales);
+        for (row, (values, scale)) in rows.chunks_exact(work.len()).zip(into) {
+            *scale = quantise(math, (row, to.smooth), work, values);
         }
     }
 }
@@ -262,36 +261,90 @@ impl RowOp for Pool<'_> {
     }
 }
 
-/// Writes `row` times `smooth` to `out` in u8, over the range that the row itself has.
-#[inline(always)]
-fn quantise(row: &[f32], smooth: &[f32], out: &mut [u8]) -> RowScale {
-    let (row, smooth) = (&row[..out.len()], &smooth[..out.len()]);
-    // Zero must be among the values, so that it is exact.
-    let (mut low, mut high) = ([0f32; STRANDS], [0f32; STRANDS]);
-    let (rows, tail) = row.as_chunks::<STRANDS>();
-    let (smooths, smooth_tail) = smooth.as_chunks::<STRANDS>();
-    for (row, smooth) in rows.iter().zip(smooths) {
-        for lane in 0..STRANDS {
-            let value = row[lane] * smooth[lane];
-            low[lane] = least(value, low[lane]);
-            high[lane] = most(value, high[lane]);
+/// Least and greatest value of a row, zero among them, so that zero is exact.
+#[derive(Clone, Copy)]
+struct Range {
+    low: f32,
+    high: f32,
+}
+
+/// Accumulators of a range: a comparison waits for the one before it.
+const WAYS: usize = 4;
+
+impl Range {
+    /// Writes each value of `row`, through GELU where that is said, times the `other` beside it to `out`, and
+    /// takes the range of what comes out. All are (C). (Not by closures: they are not always inlined, and
+    /// then run without the CPU's vectors.)
+    #[inline(always)]
+    fn over<I: Isa, const SOFT: bool, const GELU: bool>(
+        math: Math<I, SOFT>,
+        row: &[f32],
+        other: &[f32],
+        out: &mut [f32],
+    ) -> Self {
+        let ops = math.lanes();
+        let lanes = ops.len();
+        let (row, other) = (&row[..out.len()], &other[..out.len()]);
+        let (mut low, mut high) = ([ops.zero(); WAYS], [ops.zero(); WAYS]);
+        let mut outs = out.chunks_exact_mut(WAYS * lanes);
+        let (mut rows, mut others) =
+            (row.chunks_exact(WAYS * lanes), other.chunks_exact(WAYS * lanes));
+        for (out, (row, other)) in outs.by_ref().zip(rows.by_ref().zip(others.by_ref())) {
+            for way in 0..WAYS {
+                let part = way * lanes..(way + 1) * lanes;
+                let value = ops.load(&row[part.clone()]);
+                let value = if GELU { math.gelu(value) } else { value };
+                let value = ops.mul(value, ops.load(&other[part.clone()]));
+                low[way] = ops.min(low[way], value);
+                high[way] = ops.max(high[way], value);
+                ops.store(value, &mut out[part]);
+            }
         }
+        let tail = rows.remainder().chunks(lanes).zip(others.remainder().chunks(lanes));
+        for (out, (row, other)) in outs.into_remainder().chunks_mut(lanes).zip(tail) {
+            let value = ops.load_pad(row).0;
+            let value = if GELU { math.gelu(value) } else { value };
+            let value = ops.mul(value, ops.load_pad(other).0);
+            (low[0], high[0]) = (ops.min(low[0], value), ops.max(high[0], value));
+            out.copy_from_slice(&value.to_array().as_ref()[..out.len()]);
+        }
+        let low = ops.min(ops.min(low[0], low[1]), ops.min(low[2], low[3]));
+        let high = ops.max(ops.max(high[0], high[1]), ops.max(high[2], high[3]));
+        let (mut lows, mut highs) = ([0f32; STRANDS], [0f32; STRANDS]);
+        ops.store(low, &mut lows[..lanes]);
+        ops.store(high, &mut highs[..lanes]);
+        Range { low: fold(lows, least), high: fold(highs, most) }
     }
-    for ((lane, value), smooth) in tail.iter().enumerate().zip(smooth_tail) {
-        (low[lane], high[lane]) =
-            (least(value * smooth, low[lane]), most(value * smooth, high[lane]));
+
+    /// Writes `row` to `out` in u8, over the range.
+    #[inline(always)]
+    fn quantise(self, row: &[f32], out: &mut [u8]) -> RowScale {
+        let Range { low, high } = self;
+        let scale = if high > low { (high - low) / 255.0 } else { 1.0 };
+        let zero = (-low / scale).round_ties_even();
+        let (inverse, shift) = (1.0 / scale, ROUNDER + zero);
+        for (q, value) in out.iter_mut().zip(row) {
+            let shifted = value.mul_add(inverse, shift);
+            // Both ends: the rounded zero may put the least or the most half a step outside.
+            let shifted = most(least(shifted, ROUNDER + 255.0), ROUNDER);
+            *q = shifted.to_bits() as u8;
+        }
+        RowScale { scale, zero: zero as u8 }
     }
-    let (low, high) = (fold(low, least), fold(high, most));
-    let scale = if high > low { (high - low) / 255.0 } else { 1.0 };
-    let zero = (-low / scale).round_ties_even();
-    let (inverse, shift) = (1.0 / scale, ROUNDER + zero);
-    for ((q, value), smooth) in out.iter_mut().zip(row).zip(smooth) {
-        let shifted = (value * smooth).mul_add(inverse, shift);
-        // Both ends: the rounded zero may put the least or the most half a step outside.
-        let shifted = most(least(shifted, ROUNDER + 255.0), ROUNDER);
-        *q = shifted.to_bits() as u8;
-    }
-    RowScale { scale, zero: zero as u8 }
+}
+
+/// Writes `row` times `smooth` to `out` in u8, over the range that the row itself has; `work` is a row to
+/// work in.
+#[inline(always)]
+fn quantise<I: Isa, const SOFT: bool>(
+    math: Math<I, SOFT>,
+    (row, smooth): (&[f32], &[f32]),
+    work: &mut [f32],
+    out: &mut [u8],
+) -> RowScale {
+    let work = &mut work[..row.len()];
+    let range = Range::over::<I, SOFT, false>(math, row, smooth, work);
+    range.quantise(work, out)
 }
 
 #[cfg(test)]
@@ -304,7 +357,7 @@ mod tests {
     fn quantised(row: &[f32], smooth: &[f32], kernel: Kernel) -> (RowScale, Vec<u8>) {
         let (mut values, mut scales) = (vec![0; row.len()], vec![RowScale::default()]);
         let to = Quantised { smooth, values: &mut values, scales: &mut scales };
-        kernel.run(Quantise { rows: row, width: row.len(), to });
+        kernel.run(Quantise { rows: row, to, work: &mut vec![f32::NAN; row.len()] });
         (scales[0], values)
     }
 
