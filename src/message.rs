@@ -129,7 +129,9 @@ impl Channel {
 pub enum Language {
     Dutch,
     English,
-    /// Another language, or not to be told from so little text.
+    /// Another one, by its BCP 47 primary subtag.
+    Other(&'static str),
+    /// Not to be told from so little text.
     Undetermined,
 }
 
@@ -139,6 +141,7 @@ impl Language {
         match self {
             Language::Dutch => "nl",
             Language::English => "en",
+            Language::Other(tag) => tag,
             Language::Undetermined => "und",
         }
     }

@@ -17,7 +17,7 @@ use crate::batch::plan::Budget;
 use crate::batch::queue::{Bounds, Job, Queue, Refused};
 use crate::batch::worker;
 use crate::language;
-use crate::message::{Message, ModelId, Verdict};
+use crate::message::{Language, Message, ModelId, Verdict};
 use crate::model::bundle::{Bundle, BundleError, Manifest};
 use crate::model::encoder::{Encoder, EncoderError};
 use crate::model::engine::Engine;
@@ -110,6 +110,14 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// Whether the model was not trained for a language that is known.
+    pub fn is_foreign(&self, language: Language) -> bool {
+        let trained = self.languages.iter().any(|tag| {
+            tag.eq_ignore_ascii_case(language.tag()) || Language::from_tag(tag) == language
+        });
+        language != Language::Undetermined && !trained
+    }
+
     fn new(manifest: &Manifest, id: &Arc<ModelId>) -> Self {
         ModelInfo {
             id: Arc::clone(id),
@@ -227,7 +235,8 @@ impl Pipeline {
             queue.push(Job { tokens, reply, permit });
         });
         // A channel closed without an answer means that its stage failed.
-        let reach = reach.await.map_err(|_| PipelineError::Failed)?;
+        let mut reach = reach.await.map_err(|_| PipelineError::Failed)?;
+        reach.foreign = inner.info.is_foreign(reach.language);
         let logits = logits.await.map_err(|_| PipelineError::Failed)?;
         let logits = logits.map_err(|_| PipelineError::Failed)?;
         let verdict = inner.calibration.verdict(&logits, reach, &inner.info.id);
@@ -281,6 +290,6 @@ fn prepare(
     };
     let tokens_read = u32::try_from(tokens.own).unwrap_or(u32::MAX);
     let (truncated, context_read) = (tokens.truncated, tokens.has_context());
-    let reach = Reach { tokens_read, truncated, context_read, language };
+    let reach = Reach { tokens_read, truncated, context_read, language, foreign: false };
     Some((tokens, reach))
 }

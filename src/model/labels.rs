@@ -11,6 +11,9 @@ use crate::message::{Intent, Judgement, Language, ModelId, Sentiment, Verdict};
 /// Number of logits that a network gives: four intents, three sentiments, urgent.
 pub const LOGITS: usize = 8;
 
+/// Probability from which labels can contradict each other.
+const STRONG: f32 = 0.7;
+
 /// The raw numbers of one message, in the order of [`logit_names`].
 pub type Logits = [f32; LOGITS];
 
@@ -90,6 +93,8 @@ pub struct Reach {
     pub context_read: bool,
     /// Detected language.
     pub language: Language,
+    /// It is one that the model was not trained for.
+    pub foreign: bool,
 }
 
 impl Calibration {
@@ -128,7 +133,11 @@ impl Calibration {
             urgent,
             sentiment: Sentiment::ALL[ranked[0]],
             sentiment_probabilities: probabilities,
-            needs_review: close || near(urgent, &self.urgent) || lead < self.review_margin,
+            needs_review: close
+                || near(urgent, &self.urgent)
+                || lead < self.review_margin
+                || reach.foreign
+                || contradicts(&intents, &probabilities),
             language: reach.language,
             tokens_read: reach.tokens_read,
             truncated: reach.truncated,
@@ -147,6 +156,16 @@ impl Calibration {
     }
 }
 
+/// Whether labels that the model is sure of do not go together: strong praise said with displeasure that
+/// nothing is complained of, or a strong complaint said with joy that nothing is praised for.
+fn contradicts(intents: &[Judgement; 4], sentiments: &[f32; 3]) -> bool {
+    let strong = |intent: Intent| intents[intent as usize].probability >= STRONG;
+    let holds = |intent: Intent| intents[intent as usize].holds;
+    let felt = |sentiment: Sentiment| sentiments[sentiment as usize] >= STRONG;
+    (strong(Intent::Compliment) && felt(Sentiment::Negative) && !holds(Intent::Complaint))
+        || (strong(Intent::Complaint) && felt(Sentiment::Positive) && !holds(Intent::Compliment))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -160,6 +179,7 @@ mod tests {
             truncated: false,
             context_read: false,
             language: Language::Dutch,
+            foreign: false,
         };
         Calibration::default().verdict(&logits, reach, &model)
     }
@@ -173,6 +193,19 @@ mod tests {
         assert_eq!(v.sentiment, Sentiment::Negative);
         assert!(v.urgent.holds && v.needs_review, "urgent is a hair above its threshold");
         assert_eq!(verdict([-3.0; 8]).unwrap().primary, None);
+    }
+
+    #[test]
+    fn contradictory_labels_ask_for_review() {
+        // Far from every threshold, so that nothing else asks for it.
+        let praise = |complaint: f32, negative: f32| {
+            verdict([-4.0, complaint, 4.0, -4.0, negative, 0.0, -negative, -4.0]).unwrap()
+        };
+        assert!(praise(-4.0, 4.0).needs_review);
+        assert!(!praise(4.0, 4.0).needs_review, "a complaint explains it");
+        assert!(!praise(-4.0, -4.0).needs_review);
+        let glad = verdict([-4.0, 4.0, -4.0, -4.0, -4.0, 0.0, 4.0, -4.0]).unwrap();
+        assert!(glad.needs_review, "a complaint told with joy");
     }
 
     #[test]

@@ -281,6 +281,7 @@ pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logit
         truncated: false,
         context_read: false,
         language: Language::Undetermined,
+        foreign: false,
     };
     let mut evaluation = Evaluation::new();
     for (example, logits) in examples.iter().zip(logits) {
