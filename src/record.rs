@@ -108,6 +108,32 @@ impl Format {
     }
 }
 
+/// A column of a CSV file that goes by a name of its own: `text=Bericht`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// What we call it.
+    pub field: String,
+    /// What the header calls it, in lower case.
+    pub header: String,
+}
+
+/// What a column can hold.
+const FIELDS: [&str; 8] =
+    ["text", "id", "channel", "lang", "context", "intents", "sentiment", "urgent"];
+
+impl std::str::FromStr for Column {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (field, header) = text.split_once('=').ok_or("say FIELD=HEADER, as text=Bericht")?;
+        let (field, header) = (plain(field), header.trim().to_lowercase());
+        if !FIELDS.contains(&field.as_str()) || header.is_empty() {
+            return Err(format!("FIELD is one of {}", FIELDS.join(", ")));
+        }
+        Ok(Column { field, header })
+    }
+}
+
 /// Why one line or row gave no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
@@ -150,13 +176,25 @@ impl Records {
     /// # Errors
     /// [`OpenError`] where it cannot be read, or no record could ever come of it.
     pub fn open(path: &Path, format: Option<Format>) -> Result<Self, OpenError> {
+        Self::open_renamed(path, format, &[])
+    }
+
+    /// As [`Records::open`], with columns of a CSV file that go by names of their own.
+    ///
+    /// # Errors
+    /// As [`Records::open`], and where the header lacks such a name.
+    pub fn open_renamed(
+        path: &Path,
+        format: Option<Format>,
+        renamed: &[Column],
+    ) -> Result<Self, OpenError> {
         let name = path.display().to_string();
         if path.as_os_str() == "-" {
             let reader = Box::new(BufReader::new(io::stdin()));
-            return Self::from_reader(reader, &name, format.unwrap_or(Format::Jsonl));
+            return Self::new(reader, &name, format.unwrap_or(Format::Jsonl), renamed);
         }
         let (file, format) = Self::open_file(path, format)?;
-        Self::from_reader(Box::new(BufReader::new(file)), &name, format)
+        Self::new(Box::new(BufReader::new(file)), &name, format, renamed)
     }
 
     /// The file and its format, for who wants to watch the reading (a progress bar).
@@ -191,11 +229,20 @@ impl Records {
         name: &str,
         format: Format,
     ) -> Result<Self, OpenError> {
+        Self::new(reader, name, format, &[])
+    }
+
+    fn new(
+        reader: Box<dyn BufRead + Send>,
+        name: &str,
+        format: Format,
+        renamed: &[Column],
+    ) -> Result<Self, OpenError> {
         let lines = Lines::new(reader);
         let rows = match format {
             Format::Jsonl => Rows::Jsonl(JsonLines::new(lines)),
-            Format::Csv => Rows::Csv(CsvRows::new(lines, name, None)?),
-            Format::Tsv => Rows::Csv(CsvRows::new(lines, name, Some(b'\t'))?),
+            Format::Csv => Rows::Csv(CsvRows::new(lines, name, None, renamed)?),
+            Format::Tsv => Rows::Csv(CsvRows::new(lines, name, Some(b'\t'), renamed)?),
         };
         Ok(Records { rows, ended: false })
     }

@@ -37,7 +37,7 @@ fn both() -> &'static Both {
     BOTH.get_or_init(|| {
         let (bundle, source) = (bundle("nl-en"), bundle("nl-en-f16"));
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dev_written.jsonl");
-        let examples = load(&file, &bundle.tokeniser, 512, 1.0).unwrap();
+        let examples = load(&file, &bundle.tokeniser, 512, 1.0, &[]).unwrap();
         let architecture = bundle.manifest.architecture;
         let net = Net::new(architecture, &source.weights, Mode::Inference).unwrap();
         let oracle = predict(&net, &examples).unwrap();

@@ -111,6 +111,48 @@ fn learns_what_there_is_to_learn_and_the_same_each_time() {
     assert!(done.status.success(), "{}", said(&done));
 }
 
+/// From a trained model on, with a spreadsheet of one's own: columns by other names, a share held out,
+/// the corpus beside the model mixed in, and what it brought is said.
+#[test]
+fn a_model_of_ones_own_is_measured_before_and_after() {
+    let bench = Bench::new();
+    assert!(bench.train("a", "8").output().unwrap().status.success());
+    std::fs::create_dir(bench.path("corpus")).unwrap();
+    std::fs::copy(bench.path("train.jsonl"), bench.path("corpus/general.jsonl")).unwrap();
+    let mut rows = String::from("Bericht;Soort;Gevoel;text\n");
+    for index in 0..40 {
+        let (text, kind, mood) = match index % 2 {
+            0 => ("waar blijft trein", "question", "neutral"),
+            _ => ("trein kapot", "complaint", "negative"),
+        };
+        rows.push_str(&format!("{text} {index};{kind};{mood};an internal note\n"));
+    }
+    std::fs::write(bench.path("mine.csv"), &rows).unwrap();
+    let tune = |file: &str| {
+        let mut command = klankbord();
+        command.arg("train").arg("--from").arg(bench.path("a")).arg("--data").arg(bench.path(file));
+        command.args(["--column", "text=Bericht", "--column", "intents=Soort"]);
+        command.args(["--column", "sentiment=gevoel", "--out"]).arg(bench.path("mine"));
+        command.output().unwrap()
+    };
+    let done = tune("mine.csv");
+    assert!(done.status.success(), "{}", said(&done));
+    let told = said(&done);
+    assert!(told.contains("held out (8 messages)"), "{told}");
+    assert!(told.contains("mixed in, held out (") && told.contains(" -> "), "{told}");
+    let manifest = std::fs::read(bench.path("mine/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["trained_on"], json!(["mine", "general"]));
+
+    // A row that cannot be read is named by its line, and nothing is trained on the rest.
+    std::fs::write(bench.path("bad.csv"), format!("{rows}te weinig;question\n")).unwrap();
+    let refused = tune("bad.csv");
+    assert!(!refused.status.success() && said(&refused).contains("line 42"), "{}", said(&refused));
+    std::fs::write(bench.path("other.csv"), "tekst;Soort\na;question\n").unwrap();
+    let refused = tune("other.csv");
+    assert!(said(&refused).contains("no column `bericht`"), "{}", said(&refused));
+}
+
 /// Trains in this process; told to stop after `stop_after` epochs, or not at all.
 fn fit_here(
     bench: &Bench,
@@ -123,7 +165,7 @@ fn fit_here(
     let mut weights = bundle.weights;
     weights.add_heads(bundle.manifest.architecture.hidden, 1);
     let tokeniser = Arc::new(bundle.tokeniser);
-    let read = |file: &str| load(&bench.path(file), &tokeniser, 64, 1.0).unwrap();
+    let read = |file: &str| load(&bench.path(file), &tokeniser, 64, 1.0, &[]).unwrap();
     let data = Data {
         main: read("train.jsonl"),
         auxiliary: Vec::new(),

@@ -99,7 +99,7 @@ pub fn run(args: &QuantizeArgs) -> Result<String, QuantizeError> {
         let net = Net::new(architecture, &full, Mode::Inference)?;
         let encoder = Encoder::new(architecture, &pressed)?;
         for path in &args.compare {
-            let examples = load(path, &tokeniser, architecture.positions, 1.0)?;
+            let examples = load(path, &tokeniser, architecture.positions, 1.0, &[])?;
             let (before, after) = (predict(&net, &examples)?, predict(&encoder, &examples)?);
             let gaps =
                 before.iter().flatten().zip(after.iter().flatten()).map(|(a, b)| (a - b).abs());

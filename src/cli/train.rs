@@ -1,25 +1,30 @@
-//! `klankbord train`: labelled messages to a model folder.
+//! `klankbord train`: labelled messages to a model folder, or a trained model to one of your own.
+//!
+//! May depend on: `model`, `record`, `tokenise`, `train`.
+
+mod options;
+mod own;
+mod progress;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::batch::plan::Limits;
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
-use crate::model::labels::{Calibration, logit_names};
+use crate::model::labels::logit_names;
 use crate::model::net::{Mode, Net, NetError};
 use crate::model::weights::Weights;
+use crate::record::Column;
 use crate::tokenise::Tokeniser;
 use crate::train::corpus::{CorpusError, Example, load};
-use crate::train::fit::{Data, Event, FitError, FitSettings, Outcome, clean, fit, predict};
-use crate::train::optimiser::AdamSettings;
+use crate::train::fit::{Data, FitError, Outcome, clean, fit, predict};
 use crate::train::tune::tune;
+
+use own::{Replay, Trials, held_out};
+use progress::Progress;
 
 /// Train a model on labelled messages, from a base encoder or from a trained model.
 #[derive(Args, Debug)]
@@ -44,6 +49,20 @@ pub struct TrainArgs {
     /// trained on; may be repeated.
     #[arg(long, value_name = "FILE")]
     dev: Vec<PathBuf>,
+    /// Share of the data that is never trained on and measures what training brought, where there is
+    /// no --dev [default: 0.2 from a trained model, else 0]
+    #[arg(long, value_name = "SHARE")]
+    hold_out: Option<f64>,
+    /// File of messages like those that the model was trained on, mixed in so that it forgets nothing; may
+    /// be repeated [default: from a trained model, the files of the folder `corpus` beside it]
+    #[arg(long, value_name = "FILE", conflicts_with = "auxiliary")]
+    replay: Vec<PathBuf>,
+    /// Mix in nothing.
+    #[arg(long, conflicts_with = "replay")]
+    no_replay: bool,
+    /// What a column of the CSV files is called, as in `--column text=Bericht`; may be repeated.
+    #[arg(long, value_name = "FIELD=HEADER")]
+    column: Vec<Column>,
     /// Folder to write the model to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -56,12 +75,12 @@ pub struct TrainArgs {
     /// Languages it is for, as BCP 47 tags.
     #[arg(long, value_delimiter = ',', default_value = "nl,en")]
     languages: Vec<String>,
-    /// Passes over the data.
-    #[arg(long, default_value_t = 4)]
-    epochs: usize,
-    /// Learning rate of the layers at its height.
-    #[arg(long, default_value_t = 1.5e-4)]
-    rate: f64,
+    /// Passes over the data [default: 4, from a trained model 3]
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Learning rate of the layers at its height [default: 1.8e-4, from a trained model 5e-5]
+    #[arg(long)]
+    rate: Option<f64>,
     /// The heads' learning rate as a multiple of --rate.
     #[arg(long, default_value_t = 10.0)]
     head_factor: f64,
@@ -146,7 +165,7 @@ pub enum TrainError {
 /// # Errors
 /// [`TrainError`] saying what is wrong and where.
 pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
-    check(args)?;
+    options::check(args)?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
@@ -156,33 +175,60 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let tokeniser = Arc::new(tokeniser);
     let architecture = base.architecture;
     let mut weights = weights.to_full().into_owned();
-    if base.logits.is_empty() {
+    // From a trained model on, or from a base encoder up.
+    let tuned = !base.logits.is_empty();
+    if !tuned {
         weights.add_heads(architecture.hidden, args.seed);
     }
     let limit = args.max_tokens.min(architecture.positions);
     let read = |paths: &[PathBuf], weight: f32, limit: usize| -> Result<Vec<Example>, TrainError> {
-        let parts = paths.iter().map(|path| load(path, &tokeniser, limit, weight));
+        let parts = paths.iter().map(|path| load(path, &tokeniser, limit, weight, &args.column));
         Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
     };
-    let data = Data {
-        main: read(&args.data, 1.0, limit)?,
-        auxiliary: read(&args.auxiliary, args.auxiliary_weight, limit)?,
-        dev: args
-            .dev
-            .iter()
-            .map(|path| {
-                let examples = read(std::slice::from_ref(path), 1.0, architecture.positions)?;
-                Ok((stem(path), examples))
-            })
-            .collect::<Result<_, TrainError>>()?,
-        tokeniser: Arc::clone(&tokeniser),
+    let mut dev = Vec::new();
+    for path in &args.dev {
+        let examples = read(std::slice::from_ref(path), 1.0, architecture.positions)?;
+        dev.push((stem(path), examples));
+    }
+    let share = args.hold_out.unwrap_or(if tuned && dev.is_empty() { 0.2 } else { 0.0 });
+    let [main, held] = held_out(read(&args.data, 1.0, limit)?, share, args.seed);
+    if !held.is_empty() {
+        dev.push(("held out".to_owned(), held));
+    }
+    let mut auxiliary = read(&args.auxiliary, args.auxiliary_weight, limit)?;
+    let mut settings = options::settings(args, tuned);
+    let beside = tuned && args.auxiliary.is_empty() && !args.no_replay;
+    let replayed = match args.replay.is_empty() && beside {
+        true => Replay::beside(&args.from),
+        false => args.replay.clone(),
     };
+    if !replayed.is_empty() {
+        // Not through the renamed columns, which are those of the user's own files.
+        let parts = replayed.iter().map(|path| load(path, &tokeniser, limit, 1.0, &[]));
+        let all = parts.collect::<Result<Vec<_>, _>>()?.concat();
+        let replay = Replay::new(all, main.len(), args.seed);
+        settings.auxiliary_take = replay.take;
+        auxiliary = replay.examples;
+        dev.push(("mixed in, held out".to_owned(), replay.measured));
+    } else if beside {
+        eprintln!(
+            "nothing is mixed in: there is no folder `corpus` beside the model; see --replay"
+        );
+    }
+    let data = Data { main, auxiliary, dev, tokeniser: Arc::clone(&tokeniser) };
     eprintln!(
         "{} messages to train on, {} auxiliary, {} to test on",
         data.main.len(),
         data.auxiliary.len(),
         data.dev.iter().map(|(_, examples)| examples.len()).sum::<usize>()
     );
+    let trials = match tuned {
+        true => {
+            let net = Net::new(architecture, &weights, Mode::Inference)?;
+            Some(Trials::before(&net, &base.calibration, &data.dev).map_err(FitError::from)?)
+        }
+        false => None,
+    };
     let replies = data.main.iter().chain(&data.auxiliary).any(|e| e.tokens.has_context());
     std::fs::create_dir_all(&args.out)
         .map_err(|source| BundleError::Io { path: args.out.clone(), source })?;
@@ -191,7 +237,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         architecture,
         (&weights, &id.digest),
         &data,
-        &settings(args),
+        &settings,
         &args.out,
         args.resume,
         &stop,
@@ -205,10 +251,11 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let shipped = Weights::read(&bytes, &architecture).map_err(FitError::from)?;
     drop((bytes, weights));
     let net = Net::new(architecture, &shipped, Mode::Inference)?;
-    let dev: Vec<Example> = data.dev.into_iter().flat_map(|(_, examples)| examples).collect();
-    let calibration = match dev.is_empty() {
-        true => Calibration::default(),
-        false => tune(&dev, &predict(&net, &dev).map_err(FitError::from)?),
+    let dev: Vec<Example> = data.dev.iter().flat_map(|(_, examples)| examples.clone()).collect();
+    let calibration = tune(&dev, &predict(&net, &dev).map_err(FitError::from)?, &base.calibration);
+    let measured = match &trials {
+        Some(trials) => trials.after(&net, &calibration, &data.dev).map_err(FitError::from)?,
+        None => String::new(),
     };
     let manifest = Manifest {
         format: 0,
@@ -218,8 +265,8 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         languages: args.languages.clone(),
         logits: logit_names().map(str::to_owned).into(),
         calibration,
-        trained_on: args.data.iter().chain(&args.auxiliary).map(|path| stem(path)).collect(),
-        recipe: recipe(args),
+        trained_on: trained_on(args, &replayed),
+        recipe: options::recipe(args, tuned),
         reads_context: base.reads_context || replies,
         files: BTreeMap::new(),
     };
@@ -228,164 +275,23 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         .map_err(BundleError::from)?;
     Bundle::write(&args.out, manifest, &shipped, &tokenizer_json, compact)?;
     clean(&args.out);
-    Ok(format!("model written to {}; try `klankbord eval --model {0} FILE`", args.out.display()))
+    Ok(format!(
+        "{measured}model written to {}; try `klankbord eval --model {0} FILE`",
+        args.out.display()
+    ))
 }
 
-fn check(args: &TrainArgs) -> Result<(), TrainError> {
-    let at_least_one = [
-        ("epochs", args.epochs),
-        ("batch-tokens", args.batch_tokens),
-        ("batch-messages", args.batch_messages),
-        ("patience", args.patience),
-    ];
-    let shares = [
-        ("dropout", args.dropout),
-        ("smoothing", args.smoothing.into()),
-        ("warm-up", args.warm_up),
-        ("weight-decay", args.weight_decay),
-        ("rate", args.rate),
-        ("average", args.average),
-        ("varied", args.varied),
-    ];
-    let positive = [
-        ("rate", args.rate),
-        ("clip", args.clip),
-        ("head-factor", args.head_factor),
-        ("layer-decay", args.layer_decay),
-    ];
-    let refuse = |option, reason| Err(TrainError::Option { option, reason });
-    if let Some((option, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-        return refuse(option, "must be at least 1");
+/// Names of the sets, each once.
+fn trained_on(args: &TrainArgs, replayed: &[PathBuf]) -> Vec<String> {
+    let mut names = Vec::new();
+    for name in args.data.iter().chain(&args.auxiliary).chain(replayed).map(|path| stem(path)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    if let Some((option, _)) = shares.into_iter().find(|(_, v)| !(0.0..1.0).contains(v)) {
-        return refuse(option, "must be at least 0 and under 1");
-    }
-    if let Some((option, _)) = positive.into_iter().find(|(_, v)| !(*v > 0.0 && v.is_finite())) {
-        return refuse(option, "must be above 0");
-    }
-    if !(args.auxiliary_weight >= 0.0 && args.auxiliary_weight.is_finite()) {
-        return refuse("auxiliary-weight", "must not be negative");
-    }
-    if args.max_tokens < 3 {
-        return refuse("max-tokens", "must be at least 3");
-    }
-    Ok(())
-}
-
-fn settings(args: &TrainArgs) -> FitSettings {
-    FitSettings {
-        epochs: args.epochs,
-        batch: Limits { tokens: args.batch_tokens, messages: args.batch_messages },
-        warm_up: args.warm_up,
-        dropout: args.dropout,
-        smoothing: args.smoothing,
-        seed: args.seed,
-        patience: args.patience,
-        adam: AdamSettings {
-            rate: args.rate,
-            head_factor: args.head_factor,
-            weight_decay: args.weight_decay,
-            clip: args.clip,
-            layer_decay: args.layer_decay,
-            average: args.average,
-        },
-        varied: args.varied,
-        words: args.train_words,
-        auxiliary_take: args.auxiliary_take,
-    }
-}
-
-/// What would have to be given again to train the same model.
-fn recipe(args: &TrainArgs) -> BTreeMap<String, String> {
-    let stems = |paths: &[PathBuf]| paths.iter().map(|p| stem(p)).collect::<Vec<_>>().join(", ");
-    [
-        ("from", stem(&args.from)),
-        ("data", stems(&args.data)),
-        ("auxiliary", stems(&args.auxiliary)),
-        ("auxiliary-weight", args.auxiliary_weight.to_string()),
-        ("auxiliary-take", args.auxiliary_take.to_string()),
-        ("dev", stems(&args.dev)),
-        ("epochs", args.epochs.to_string()),
-        ("rate", args.rate.to_string()),
-        ("head-factor", args.head_factor.to_string()),
-        ("warm-up", args.warm_up.to_string()),
-        ("weight-decay", args.weight_decay.to_string()),
-        ("clip", args.clip.to_string()),
-        ("dropout", args.dropout.to_string()),
-        ("smoothing", args.smoothing.to_string()),
-        ("layer-decay", args.layer_decay.to_string()),
-        ("average", args.average.to_string()),
-        ("varied", args.varied.to_string()),
-        ("train-words", args.train_words.to_string()),
-        ("batch-tokens", args.batch_tokens.to_string()),
-        ("batch-messages", args.batch_messages.to_string()),
-        ("max-tokens", args.max_tokens.to_string()),
-        ("patience", args.patience.to_string()),
-        ("seed", args.seed.to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    names
 }
 
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// A bar on a terminal, a line now and then elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    plain: bool,
-    begun: Instant,
-    said: Instant,
-    loss: f32,
-    messages: usize,
-    done: usize,
-    total: usize,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let plain = !std::io::stderr().is_terminal();
-        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} eta {eta}") {
-            bar.set_style(style);
-        }
-        let now = Instant::now();
-        Progress { bar, plain, begun: now, said: now, loss: 0.0, messages: 0, done: 0, total: 0 }
-    }
-
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Start { steps, done } => {
-                (self.total, self.done, self.begun) = (steps, done, Instant::now());
-                self.bar.set_length(steps as u64);
-                self.bar.set_position(done as u64);
-            }
-            Event::Step { loss, messages } => {
-                self.done += 1;
-                self.messages += messages;
-                let pace = 0.02f32.max(1.0 / self.done as f32);
-                self.loss += pace * (loss - self.loss);
-                let rate = self.messages as f64 / self.begun.elapsed().as_secs_f64();
-                self.bar.set_message(format!("loss {:.3}, {rate:.0} messages/s", self.loss));
-                self.bar.inc(1);
-                if self.plain && self.said.elapsed() > Duration::from_secs(20) {
-                    self.said = Instant::now();
-                    let (done, total, loss) = (self.done, self.total, self.loss);
-                    eprintln!("step {done}/{total}: loss {loss:.3}, {rate:.1} messages/s");
-                }
-            }
-            Event::Epoch { epoch, scores, mean, best } => {
-                let each: Vec<String> = scores
-                    .iter()
-                    .map(|(name, intents, sentiment)| {
-                        format!("{name} intents {intents:.3} sentiment {sentiment:.3}")
-                    })
-                    .collect();
-                let mark = if best { " (best)" } else { "" };
-                let line = format!("epoch {epoch}: dev {mean:.4}{mark}; {}", each.join("; "));
-                self.bar.suspend(|| eprintln!("{line}"));
-            }
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::io;
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::lines::{Lines, MAX_LINE_BYTES, Step};
-use super::{LabelledRecord, Next, OpenError, channel, full_set, intent, sentiment};
+use super::{Column, LabelledRecord, Next, OpenError, channel, full_set, intent, sentiment};
 use crate::message::Language;
 
 pub(super) struct CsvRows {
@@ -39,6 +39,7 @@ impl CsvRows {
         mut lines: Lines,
         name: &str,
         delimiter: Option<u8>,
+        renamed: &[Column],
     ) -> Result<Self, OpenError> {
         let path = name.to_owned();
         let header = |reason: &str| OpenError::Header { path: path.clone(), reason: reason.into() };
@@ -58,10 +59,17 @@ impl CsvRows {
         let candidates = delimiter.map_or(vec![b',', b';', b'\t'], |one| vec![one]);
         let (delimiter, names) = candidates
             .into_iter()
-            .map(|delimiter| (delimiter, header_names(&frame, delimiter)))
+            .map(|delimiter| (delimiter, header_names(&frame, delimiter, renamed)))
             .filter(|(_, names)| names.iter().any(|name| name == "text"))
             .max_by_key(|(_, names)| names.len())
-            .ok_or_else(|| header("the header row has no column `text`"))?;
+            .ok_or_else(|| {
+                let text = renamed.iter().find(|column| column.field == "text");
+                let name = text.map_or("text", |column| &column.header);
+                header(&format!("the header row has no column `{name}`"))
+            })?;
+        if let Some(missing) = renamed.iter().find(|column| !names.contains(&column.field)) {
+            return Err(header(&format!("the header row has no column `{}`", missing.header)));
+        }
         let columns = Columns::of(&names).map_err(|reason| header(&reason))?;
         Ok(CsvRows { lines, frame, delimiter, columns })
     }
@@ -152,9 +160,16 @@ fn fields(frame: &[u8], delimiter: u8) -> Result<ByteRecord, String> {
     Ok(row)
 }
 
-fn header_names(frame: &[u8], delimiter: u8) -> Vec<String> {
+/// Names of the columns as we call them. A column by our own name whose place another one takes is none
+/// of ours.
+fn header_names(frame: &[u8], delimiter: u8, renamed: &[Column]) -> Vec<String> {
     let row = fields(frame, delimiter).unwrap_or_default();
-    row.iter().map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase()).collect()
+    let ours = |name: String| match renamed.iter().find(|column| column.header == name) {
+        Some(column) => column.field.clone(),
+        None if renamed.iter().any(|column| column.field == name) => String::new(),
+        None => name,
+    };
+    row.iter().map(|name| ours(String::from_utf8_lossy(name).trim().to_lowercase())).collect()
 }
 
 impl Columns {

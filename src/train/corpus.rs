@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::loss::Target;
 use crate::perturb::Change;
-use crate::record::{LabelledRecord, OpenError, Records};
+use crate::record::{Column, LabelledRecord, OpenError, Records};
 use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
 
 /// What a message counts that another reader could have labelled otherwise.
@@ -71,7 +71,8 @@ pub enum CorpusError {
     Tokenise(#[from] TokeniseError),
 }
 
-/// Reads a file and cuts its messages to `limit` tokens; each counts for `weight`.
+/// Reads a file, whose columns may be `renamed`, and cuts its messages to `limit` tokens; each counts
+/// for `weight`.
 ///
 /// # Errors
 /// [`CorpusError`]; a training set with broken lines is refused, not thinned in silence.
@@ -80,9 +81,10 @@ pub fn load(
     tokeniser: &Tokeniser,
     limit: usize,
     weight: f32,
+    renamed: &[Column],
 ) -> Result<Vec<Example>, CorpusError> {
     let (mut records, mut errors, mut total) = (Vec::new(), Vec::new(), 0);
-    for record in Records::open(path, None)? {
+    for record in Records::open_renamed(path, None, renamed)? {
         total += 1;
         match record {
             Ok((_, record)) if is_labelled(&record) => records.push(record),

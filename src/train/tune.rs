@@ -10,14 +10,17 @@ use crate::model::labels::{Calibration, LabelCalibration, Logits};
 const REVIEWED: f64 = 0.15;
 
 /// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
-/// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages.
-pub fn tune(examples: &[Example], logits: &[Logits]) -> Calibration {
+/// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages. Of what the examples
+/// are too few for, `before` stays.
+pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Calibration {
     let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<(f32, bool)> {
         let pairs = examples.iter().zip(logits);
         pairs.filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
     };
-    let intents = std::array::from_fn(|i| calibrate(&known(i, &|e: &Example| e.target.intents[i])));
-    let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent));
+    let intents = std::array::from_fn(|i| {
+        calibrate(&known(i, &|e: &Example| e.target.intents[i])).unwrap_or(before.intents[i])
+    });
+    let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent)).unwrap_or(before.urgent);
     let sentiments: Vec<_> = examples
         .iter()
         .zip(logits)
@@ -26,7 +29,7 @@ pub fn tune(examples: &[Example], logits: &[Logits]) -> Calibration {
     let mut calibration = Calibration {
         intents,
         urgent,
-        sentiment_temperature: temperature(&sentiments),
+        sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
         review_margin: 0.0,
     };
     calibration.review_margin = margin(&calibration, logits);
@@ -34,11 +37,11 @@ pub fn tune(examples: &[Example], logits: &[Logits]) -> Calibration {
 }
 
 /// Platt scaling and the threshold with the best F1 for one yes/no logit.
-fn calibrate(pairs: &[(f32, bool)]) -> LabelCalibration {
+fn calibrate(pairs: &[(f32, bool)]) -> Option<LabelCalibration> {
     let positives = pairs.iter().filter(|(_, holds)| *holds).count();
     // With a handful of examples of either kind a fit says more about them than about the label.
     if positives < 10 || pairs.len() - positives < 10 {
-        return LabelCalibration::default();
+        return None;
     }
     let (scale, shift) = platt(pairs);
     let mut fitted = LabelCalibration { scale, shift, threshold: 0.5 };
@@ -64,7 +67,7 @@ fn calibrate(pairs: &[(f32, bool)]) -> LabelCalibration {
     let best = (0..judged.len()).max_by(|&a, &b| smooth(a).total_cmp(&smooth(b))).unwrap_or(0);
     let next = judged.get(best + 1).map_or(0.0, |(p, _)| *p);
     fitted.threshold = ((judged[best].0 + next) / 2.0).clamp(0.1, 0.9);
-    fitted
+    Some(fitted)
 }
 
 /// Scale and shift with the least logistic loss, by Newton's method, with Platt's smoothed targets.
@@ -106,9 +109,9 @@ fn platt(pairs: &[(f32, bool)]) -> (f32, f32) {
 }
 
 /// The temperature with the least cross-entropy, by golden-section search over its logarithm.
-fn temperature(pairs: &[([f32; 3], Sentiment)]) -> f32 {
+fn temperature(pairs: &[([f32; 3], Sentiment)]) -> Option<f32> {
     if pairs.len() < 30 {
-        return 1.0;
+        return None;
     }
     let loss = |log_t: f64| -> f64 {
         let t = log_t.exp();
@@ -125,7 +128,7 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> f32 {
         let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
         if loss(a) < loss(b) { high = b } else { low = a }
     }
-    ((low + high) / 2.0).exp() as f32
+    Some(((low + high) / 2.0).exp() as f32)
 }
 
 /// The margin under which [`REVIEWED`] of the messages are too close to call.
@@ -177,7 +180,7 @@ mod tests {
             let z = [0.6f32.ln() * 3.0, 0.3f32.ln() * 3.0, 0.1f32.ln() * 3.0];
             pairs.extend((0..count).map(|_| (z, sentiment)));
         }
-        let t = temperature(&pairs);
+        let t = temperature(&pairs).unwrap();
         assert!((t - 3.0).abs() < 0.01, "{t}");
     }
 
@@ -185,9 +188,9 @@ mod tests {
     fn thresholds_lie_where_f1_is_best_and_few_examples_change_nothing() {
         let pairs: Vec<(f32, bool)> =
             (0..400).map(|i| (i as f32 / 100.0 - 2.0, i >= 300)).collect();
-        let fitted = calibrate(&pairs);
+        let fitted = calibrate(&pairs).unwrap();
         let held = pairs.iter().filter(|(z, _)| fitted.judge(*z).holds).count();
         assert!((90..=110).contains(&held), "{held} held, 100 do");
-        assert_eq!(calibrate(&pairs[296..304]), LabelCalibration::default());
+        assert_eq!(calibrate(&pairs[296..304]), None);
     }
 }
