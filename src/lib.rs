@@ -7,6 +7,7 @@
 //! - [`model`]: models on disk, the network, and what its numbers mean as labels;
 //! - [`batch`]: which messages are read together, and when;
 //! - [`pipeline`]: the one way by which anything is classified;
+//! - [`explain`]: what each word adds to a label;
 //! - [`rpc`]: the only place that knows protobuf and gRPC;
 //! - [`record`]: messages and their labels on disk (JSON lines, CSV);
 //! - [`perturb`]: the same message written another way;
@@ -25,6 +26,7 @@ pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod eval;
+pub mod explain;
 pub mod language;
 pub mod machine;
 pub mod message;

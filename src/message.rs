@@ -194,6 +194,15 @@ impl Message {
         Ok(Message { id, text, context: None, channel: None, language_hint: None })
     }
 
+    /// The same message with another text.
+    ///
+    /// # Errors
+    /// As [`Message::new`].
+    pub fn with_text(self, text: impl Into<String>) -> Result<Self, InvalidMessage> {
+        let Message { text, .. } = Message::new("", text)?;
+        Ok(Message { text, ..self })
+    }
+
     /// Adds the post that this message replies to. Blank context is no context.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod classify;
 mod eval;
+mod explain;
 mod import;
 mod output;
 mod quantize;
@@ -46,6 +47,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Label messages given as arguments, in a file or on standard input
     Classify(classify::ClassifyArgs),
+    /// Say what each word of a message adds to a label
+    Explain(explain::ExplainArgs),
     /// Measure the model against labelled messages
     Eval(eval::EvalArgs),
     /// Train a model on labelled messages, from a base encoder or from a trained model
@@ -72,6 +75,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => done(serve::run(&args, model)),
         Command::Classify(args) => classify::run(args, model),
+        Command::Explain(args) => done(explain::run(&args, model)),
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
         Command::Quantize(args) => told(quantize::run(&args)),

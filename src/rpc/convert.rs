@@ -4,6 +4,7 @@
 //! Depends on the domain and on what the pipeline tells of its model.
 
 use crate::config::ServerConfig;
+use crate::explain::{Explanation, Label, Part};
 use crate::message::{
     Channel, Intent, InvalidMessage, Language, MAX_ID_BYTES, MAX_TEXT_BYTES, Message, ModelId,
     Sentiment, Verdict,
@@ -72,6 +73,38 @@ fn sentiment(sentiment: Sentiment) -> pb::Sentiment {
 
 fn model_id(id: &ModelId) -> pb::ModelId {
     pb::ModelId { version: id.version.clone(), digest: id.digest.clone() }
+}
+
+/// The label that is to be explained.
+pub(super) fn label(raw: Option<pb::explain_request::Label>) -> Result<Label, RpcError> {
+    use pb::explain_request::Label as Raw;
+
+    // The wire has both enums in the domain's order, from 1.
+    let place = |value: i32| usize::try_from(value).ok().and_then(|value| value.checked_sub(1));
+    let found = match raw {
+        Some(Raw::Intent(value)) => {
+            place(value).and_then(|at| Intent::ALL.get(at)).map(|intent| Label::Intent(*intent))
+        }
+        Some(Raw::Sentiment(value)) => {
+            let sentiment = place(value).and_then(|at| Sentiment::ALL.get(at));
+            sentiment.map(|sentiment| Label::Sentiment(*sentiment))
+        }
+        Some(Raw::Urgent(true)) => Some(Label::Urgent),
+        Some(Raw::Urgent(false)) | None => None,
+    };
+    found.ok_or(RpcError::NoLabel)
+}
+
+/// What goes back to the caller that sent `id` to be explained.
+pub(super) fn explanation(id: String, explanation: &Explanation) -> pb::ExplainResponse {
+    let bytes = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    let word = |part: &Part| pb::WordWeight {
+        start: bytes(part.range.start),
+        end: bytes(part.range.end),
+        weight: part.weight,
+    };
+    let verdict = Some(verdict(id, &explanation.verdict));
+    pb::ExplainResponse { verdict, words: explanation.parts.iter().map(word).collect() }
 }
 
 /// What goes back to the caller that sent `id`.

@@ -17,6 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::ServerConfig;
+use crate::explain::explain;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::rpc::access::{Access, Call};
 use crate::rpc::convert::{self, MAX_BATCH_MESSAGES};
@@ -223,6 +224,19 @@ impl classifier_server::Classifier for Classifier {
         });
         let end = end.filter_map(std::future::ready);
         Ok(Response::new(replies.chain(end).boxed()))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        Call::of(request.extensions()).add_items(1);
+        let pb::ExplainRequest { message, label } = request.into_inner();
+        let message = convert::message(message, Place::Only)?;
+        let label = convert::label(label)?;
+        let id = message.id().to_owned();
+        let explained = explain(&self.pipeline, message, label).await.map_err(RpcError::from)?;
+        Ok(Response::new(convert::explanation(id, &explained)))
     }
 
     async fn get_model(

@@ -44,6 +44,8 @@ pub(super) enum RpcError {
     Missing(Place),
     /// A message that the domain refuses.
     Invalid(Place, InvalidMessage),
+    /// A request to explain that names no label, or none that there is.
+    NoLabel,
     /// A batch of more messages than we take at once.
     BatchTooLong(usize),
     /// The pipeline gave no verdict.
@@ -68,6 +70,7 @@ impl From<RpcError> for Status {
             RpcError::Invalid(place, InvalidMessage { field, reason }) => {
                 bad_request(format!("{place}.{field}"), &reason)
             }
+            RpcError::NoLabel => bad_request("label".into(), "names no label that there is"),
             RpcError::BatchTooLong(messages) => bad_request(
                 "messages".into(),
                 &format!("holds {messages} messages; the limit is {MAX_BATCH_MESSAGES}"),
