@@ -62,13 +62,10 @@ fn the_card_is_complete_and_the_page_needs_nothing_else() {
 
     let page = fs::read_to_string(&path).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("prefers-color-scheme: dark"));
-    for outside in ["<script", "<img", "<link", "<iframe", "<b>", "url(", "@import"] {
+    for outside in
+        ["<script", "<img", "<link", "<iframe", "<b>", "src=\"", "href=", "url(", "@import"]
+    {
         assert!(!page.contains(outside), "{outside}");
-    }
-    for attribute in ["src=\"http", "href=", "src='http:"] {
-        let quoted = page.matches(attribute).count();
-        // Inside a message a single quote needs no escape; no tag is open around it.
-        assert!(quoted == 0 || attribute == "src='http:", "{attribute}");
     }
     assert!(page.contains("&lt;script src=&quot;https://evil.example/x.js&quot;&gt;"));
     assert!(INTENTS.iter().all(|label| page.contains(label)) && page.contains("<svg"));

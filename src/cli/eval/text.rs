@@ -126,12 +126,12 @@ fn consistency(f: &mut Formatter<'_>, report: &ConsistencyReport) -> fmt::Result
 
 fn robust(f: &mut Formatter<'_>, report: &RobustnessReport) -> fmt::Result {
     let RobustnessReport { target, changes, negations } = report;
-    writeln!(f, "  written another way     messages  labels  flipped   share")?;
+    writeln!(f, "  written another way       messages  labels  flipped   share")?;
     for change in changes {
         let mark = if change.within_target == Some(false) { "  over target" } else { "" };
         writeln!(
             f,
-            "    {:<22} {:>7} {:>7} {:>8} {:>7}{mark}",
+            "    {:<24} {:>7} {:>7} {:>8} {:>7}{mark}",
             change.change,
             change.messages,
             change.decisions,
