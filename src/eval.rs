@@ -14,15 +14,24 @@
 //!
 //! May depend on `message` only.
 
+mod bins;
+pub mod by_label;
+pub mod card;
+pub mod consistency;
+pub mod curve;
+pub mod flips;
+pub mod negation;
+pub mod slices;
 #[cfg(test)]
 mod tests;
+pub mod worst;
 
 use serde::Serialize;
 
 use crate::message::{Intent, Judgement, Sentiment, Verdict};
+use bins::Bins;
 
-/// Bins of the calibration error.
-pub const BINS: usize = 15;
+pub use bins::{BINS, BinReport};
 
 /// What is known to be true of one message; `None` where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +130,7 @@ impl Evaluation {
                 neutral: row(Sentiment::Neutral),
                 positive: row(Sentiment::Positive),
             },
+            bins: self.sentiment_bins.report(),
         })
     }
 }
@@ -178,6 +188,8 @@ pub struct BinaryReport {
     pub support: u64,
     /// Records where it is known whether the label holds.
     pub labelled: u64,
+    /// What the calibration error is made of.
+    pub bins: [BinReport; BINS],
 }
 
 /// Sentiment, of which exactly one holds.
@@ -190,6 +202,8 @@ pub struct SentimentReport {
     pub ece: f64,
     pub labelled: u64,
     pub confusion: Confusion,
+    /// What the calibration error is made of.
+    pub bins: [BinReport; BINS],
 }
 
 /// What was said, by what the label is.
@@ -256,39 +270,8 @@ impl Binary {
             ece: self.bins.error(),
             support,
             labelled: self.labelled(),
+            bins: self.bins.report(),
         }
-    }
-}
-
-/// Probabilities and outcomes by bin.
-#[derive(Clone, Debug, Default)]
-struct Bins([Bin; BINS]);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bin {
-    n: u64,
-    /// Sum of the probabilities.
-    expected: f64,
-    /// How often it came true.
-    observed: u64,
-}
-
-impl Bins {
-    fn add(&mut self, probability: f32, came_true: bool) {
-        let p = f64::from(probability);
-        // Bin b is (b/15, (b+1)/15]; 0 itself belongs to the first.
-        let at = (p * BINS as f64).ceil() as usize;
-        let bin = &mut self.0[at.clamp(1, BINS) - 1];
-        bin.n += 1;
-        bin.expected += p;
-        bin.observed += u64::from(came_true);
-    }
-
-    /// sum over bins of n_b/n * |mean probability - share come true|; 0 where there is nothing.
-    fn error(&self) -> f64 {
-        let n: u64 = self.0.iter().map(|bin| bin.n).sum();
-        let gaps: f64 = self.0.iter().map(|bin| (bin.expected - bin.observed as f64).abs()).sum();
-        if n == 0 { 0.0 } else { gaps / n as f64 }
     }
 }
 

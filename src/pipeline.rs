@@ -101,6 +101,8 @@ pub struct ModelInfo {
     pub max_tokens: usize,
     /// Probability from which each intent holds, in the order of `Intent::ALL`.
     pub intent_thresholds: [f32; 4],
+    /// The same for messages in a language that has its own, by BCP 47 tag.
+    pub thresholds_by_language: Vec<(&'static str, [f32; 4])>,
     /// Probability from which `urgent` holds.
     pub urgent_threshold: f32,
     /// Data sets that it was trained on, by name.
@@ -124,6 +126,7 @@ impl ModelInfo {
             name: manifest.name.clone(),
             languages: manifest.languages.clone(),
             max_tokens: manifest.architecture.positions,
+            thresholds_by_language: manifest.calibration.thresholds.iter().collect(),
             intent_thresholds: manifest.calibration.intents.map(|label| label.threshold),
             urgent_threshold: manifest.calibration.urgent.threshold,
             trained_on: manifest.trained_on.clone(),

@@ -5,6 +5,8 @@
 
 #[path = "cli/eval.rs"]
 mod eval;
+#[path = "cli/eval_card.rs"]
+mod eval_card;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

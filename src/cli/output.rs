@@ -60,7 +60,7 @@ impl Output {
             }
             OutputFormat::Csv => {
                 self.csv_header()?;
-                let Classified { line, record, verdict } = classified;
+                let Classified { line, record, verdict, .. } = classified;
                 let values = COLUMNS.iter().map(|(_, value)| value(verdict));
                 let line = line.to_string();
                 self.csv_row(record.id.clone(), values, line, record.text.clone())
@@ -108,7 +108,7 @@ impl Output {
     }
 
     fn text(&mut self, classified: &Classified) -> io::Result<()> {
-        let Classified { line, record, verdict } = classified;
+        let Classified { line, record, verdict, .. } = classified;
         let paint = |style: Style, text: String| match self.colour {
             true => format!("{style}{text}{style:#}"),
             false => text,
@@ -228,7 +228,7 @@ impl From<Judgement> for JsonJudgement {
 
 impl<'a> JsonLine<'a> {
     fn of(classified: &'a Classified, with_line: bool, with_text: bool) -> Self {
-        let Classified { line, record, verdict } = classified;
+        let Classified { line, record, verdict, .. } = classified;
         let [negative, neutral, positive] = verdict.sentiment_probabilities;
         JsonLine {
             id: &record.id,

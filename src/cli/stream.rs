@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::message::Verdict;
-use crate::pipeline::{Arithmetic, LoadError, Pipeline, PipelineError};
+use crate::pipeline::{Arithmetic, LoadError, ModelInfo, Pipeline, PipelineError};
 use crate::record::{LabelledRecord, RecordError};
 
 /// Messages under way at once: enough to fill batches, and a bound on memory.
@@ -35,14 +35,16 @@ pub(super) enum StreamError {
 
 /// A record and what the model says of it.
 #[derive(Debug)]
-pub(super) struct Classified {
+pub(super) struct Classified<T = ()> {
     pub(super) line: u64,
+    /// What the caller wants to know it by.
+    pub(super) tag: T,
     pub(super) record: LabelledRecord,
     pub(super) verdict: Verdict,
 }
 
 /// What comes of one record.
-pub(super) type Answer = Result<Classified, RecordError>;
+pub(super) type Answer<T = ()> = Result<Classified<T>, RecordError>;
 
 /// Whether to go on after some answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +76,33 @@ impl Classifier {
         Ok(Classifier { runtime, pipeline })
     }
 
+    /// The model that makes the verdicts.
+    pub(super) fn model(&self) -> &ModelInfo {
+        self.pipeline.model()
+    }
+
     /// Classifies all of `records`, handing over answers in order, as many at once as are ready.
     pub(super) fn each<R>(
         &self,
         records: R,
-        mut take: impl FnMut(Vec<Answer>) -> Then,
+        take: impl FnMut(Vec<Answer>) -> Then,
     ) -> Result<(), StreamError>
     where
         R: Iterator<Item = Result<(u64, LabelledRecord), RecordError>> + Send + 'static,
+    {
+        let tagged = records.map(|record| record.map(|(line, record)| (line, record, ())));
+        self.each_tagged(tagged, take)
+    }
+
+    /// As [`Classifier::each`], each record with a tag that its answer has too.
+    pub(super) fn each_tagged<R, T>(
+        &self,
+        records: R,
+        mut take: impl FnMut(Vec<Answer<T>>) -> Then,
+    ) -> Result<(), StreamError>
+    where
+        R: Iterator<Item = Result<(u64, LabelledRecord, T), RecordError>> + Send + 'static,
+        T: Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(WINDOW);
         let reader: JoinHandle<()> = thread::Builder::new()
@@ -97,8 +118,8 @@ impl Classifier {
         let stopped = self.runtime.block_on(async {
             let mut answers = ReceiverStream::new(receiver)
                 .map(|record| async {
-                    let (line, record) = record?;
-                    answer(&self.pipeline, line, record).await
+                    let (line, record, tag) = record?;
+                    answer(&self.pipeline, line, record, tag).await
                 })
                 .buffered(WINDOW)
                 .ready_chunks(WINDOW);
@@ -117,12 +138,12 @@ impl Classifier {
     }
 }
 
-async fn answer(pipeline: &Pipeline, line: u64, record: LabelledRecord) -> Answer {
+async fn answer<T>(pipeline: &Pipeline, line: u64, record: LabelledRecord, tag: T) -> Answer<T> {
     let failed = |reason: String| RecordError { line, reason };
     let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
     loop {
         match pipeline.classify(message.clone()).await {
-            Ok(verdict) => return Ok(Classified { line, record, verdict }),
+            Ok(verdict) => return Ok(Classified { line, tag, record, verdict }),
             // The queue is ours alone, so what is in it is our own work and will be done.
             Err(PipelineError::Overloaded { retry_after }) => {
                 tokio::time::sleep(retry_after).await;

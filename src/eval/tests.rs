@@ -1,5 +1,7 @@
 //! The measures against numbers worked out elsewhere, and against what must hold of any.
 
+mod card;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

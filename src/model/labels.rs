@@ -63,6 +63,10 @@ impl LabelCalibration {
 pub struct Calibration {
     /// In the order of [`Intent::ALL`].
     pub intents: [LabelCalibration; 4],
+    /// Thresholds of the intents for messages in a known language, in place of those above: what is common
+    /// in the messages of one is rare in those of another.
+    #[serde(default, skip_serializing_if = "ByLanguage::is_empty")]
+    pub thresholds: ByLanguage,
     pub urgent: LabelCalibration,
     /// Sentiment logits are divided by this before the softmax.
     pub sentiment_temperature: f32,
@@ -71,10 +75,40 @@ pub struct Calibration {
     pub review_margin: f32,
 }
 
+/// Thresholds of the intents, in the order of [`Intent::ALL`], for each language that has its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByLanguage {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nl: Option<[f32; 4]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub en: Option<[f32; 4]>,
+}
+
+impl ByLanguage {
+    fn is_empty(&self) -> bool {
+        self.nl.is_none() && self.en.is_none()
+    }
+
+    /// Those that there are, by BCP 47 tag.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, [f32; 4])> {
+        [("nl", self.nl), ("en", self.en)].into_iter().filter_map(|(tag, all)| Some((tag, all?)))
+    }
+
+    fn of(&self, language: Language) -> Option<[f32; 4]> {
+        match language {
+            Language::Dutch => self.nl,
+            Language::English => self.en,
+            Language::Other(_) | Language::Undetermined => None,
+        }
+    }
+}
+
 impl Default for Calibration {
     fn default() -> Self {
         Calibration {
             intents: [LabelCalibration::default(); 4],
+            thresholds: ByLanguage::default(),
             urgent: LabelCalibration::default(),
             sentiment_temperature: 1.0,
             review_margin: 0.1,
@@ -102,9 +136,24 @@ impl Calibration {
     pub fn are_sound(&self) -> bool {
         let temperature = self.sentiment_temperature;
         self.intents.iter().chain([&self.urgent]).all(LabelCalibration::is_sound)
+            && [self.thresholds.nl, self.thresholds.en]
+                .iter()
+                .flatten()
+                .flatten()
+                .all(|threshold| (0.0..=1.0).contains(threshold))
             && temperature.is_finite()
             && temperature > 0.0
             && (0.0..=1.0).contains(&self.review_margin)
+    }
+
+    /// How the intents are read in a message of that language.
+    pub fn in_language(&self, language: Language) -> [LabelCalibration; 4] {
+        let mut read = self.intents;
+        for (read, threshold) in read.iter_mut().zip(self.thresholds.of(language).iter().flatten())
+        {
+            read.threshold = *threshold;
+        }
+        read
     }
 
     /// The verdict that `logits` amount to; `None` where a logit is not a number, for then nothing
@@ -113,7 +162,8 @@ impl Calibration {
         if logits.iter().any(|z| !z.is_finite()) {
             return None;
         }
-        let intents: [Judgement; 4] = std::array::from_fn(|i| self.intents[i].judge(logits[i]));
+        let read = self.in_language(reach.language);
+        let intents: [Judgement; 4] = std::array::from_fn(|i| read[i].judge(logits[i]));
         let urgent = self.urgent.judge(logits[7]);
         let probabilities = self.sentiment(logits);
         let mut ranked = [0, 1, 2];
@@ -122,7 +172,7 @@ impl Calibration {
         let near = |judged: Judgement, own: &LabelCalibration| {
             (judged.probability - own.threshold).abs() < self.review_margin
         };
-        let close = intents.iter().zip(&self.intents).any(|(j, r)| near(*j, r));
+        let close = intents.iter().zip(&read).any(|(j, r)| near(*j, r));
         let primary =
             Intent::ALL.into_iter().filter(|&i| intents[i as usize].holds).max_by(|&a, &b| {
                 intents[a as usize].probability.total_cmp(&intents[b as usize].probability)
@@ -193,6 +243,21 @@ mod tests {
         assert_eq!(v.sentiment, Sentiment::Negative);
         assert!(v.urgent.holds && v.needs_review, "urgent is a hair above its threshold");
         assert_eq!(verdict([-3.0; 8]).unwrap().primary, None);
+    }
+
+    #[test]
+    fn a_language_can_have_thresholds_of_its_own() {
+        let thresholds = ByLanguage { nl: Some([0.7; 4]), en: None };
+        let calibration = Calibration { thresholds, ..Calibration::default() };
+        assert!(calibration.are_sound());
+        let holds = |language| calibration.in_language(language)[1].judge(0.5).holds;
+        assert!(!holds(Language::Dutch), "0.62 is under 0.7");
+        assert!(holds(Language::English) && holds(Language::Undetermined));
+        let written = serde_json::to_string(&calibration).unwrap();
+        assert_eq!(serde_json::from_str::<Calibration>(&written).unwrap(), calibration);
+        assert!(!serde_json::to_string(&Calibration::default()).unwrap().contains("thresholds"));
+        let thresholds = ByLanguage { nl: Some([1.7; 4]), en: None };
+        assert!(!Calibration { thresholds, ..calibration }.are_sound());
     }
 
     #[test]

@@ -154,7 +154,12 @@ pub(super) fn model(info: &ModelInfo) -> pb::Model {
         languages: info.languages.clone(),
         max_tokens: info.max_tokens.try_into().unwrap_or(u32::MAX),
         intent_thresholds: thresholds
-            .map(|(each, threshold)| pb::IntentThreshold { intent: intent(each).into(), threshold })
+            .map(|(each, threshold)| {
+                let by_language = info.thresholds_by_language.iter();
+                let of = |(tag, all): &(&str, [f32; 4])| ((*tag).to_owned(), all[each as usize]);
+                let by_language = by_language.map(of).collect();
+                pb::IntentThreshold { intent: intent(each).into(), threshold, by_language }
+            })
             .collect(),
         urgent_threshold: info.urgent_threshold,
         trained_on: info.trained_on.clone(),

@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom;
 use rayon::prelude::*;
 
 use super::loss::Target;
+use crate::message::Language;
 use crate::perturb::Change;
 use crate::record::{Column, LabelledRecord, OpenError, Records};
 use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
@@ -23,6 +24,8 @@ pub struct Example {
     pub tokens: Tokens,
     /// What is known of it.
     pub target: Target,
+    /// Language that its file says it is in.
+    pub language: Language,
     /// What it was read from: the message and the post that it replies to.
     source: (String, Option<String>),
     /// Most tokens of it that are read.
@@ -120,7 +123,8 @@ fn example(
     let weight = if record.sure { weight } else { weight * UNSURE };
     let target = Target { intents, sentiment, urgent, weight };
     let source = (record.text.clone(), record.context.clone());
-    Ok(Example { tokens, target, source, limit })
+    let language = record.lang.unwrap_or(Language::Undetermined);
+    Ok(Example { tokens, target, language, source, limit })
 }
 
 fn encode(

@@ -19,7 +19,7 @@ use super::loss::{JointLoss, Target};
 use super::optimiser::{AdamSettings, AdamW, schedule};
 use crate::batch::plan::{Limits, by_length};
 use crate::eval::{Evaluation, Targets};
-use crate::message::{Language, ModelId};
+use crate::message::ModelId;
 use crate::model::base::Architecture;
 use crate::model::engine::{Engine, EngineError};
 use crate::model::joined::Joined;
@@ -276,16 +276,16 @@ fn dev_scores(
 /// The verdicts that `calibration` make of `logits`, held against the examples' labels.
 pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Evaluation {
     let model = Arc::new(ModelId { version: String::new(), digest: String::new() });
-    let reach = Reach {
-        tokens_read: 0,
-        truncated: false,
-        context_read: false,
-        language: Language::Undetermined,
-        foreign: false,
-    };
     let mut evaluation = Evaluation::new();
     for (example, logits) in examples.iter().zip(logits) {
         let Target { intents, sentiment, urgent, .. } = example.target;
+        let reach = Reach {
+            tokens_read: 0,
+            truncated: false,
+            context_read: false,
+            language: example.language,
+            foreign: false,
+        };
         if let Some(verdict) = calibration.verdict(logits, reach, &model) {
             evaluation.add(&Targets { intents, sentiment, urgent }, &verdict);
         }

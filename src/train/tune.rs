@@ -3,13 +3,14 @@
 //! May depend on: `message`, `model::labels`, `train::corpus`.
 
 use super::corpus::Example;
-use crate::message::{Judgement, Sentiment};
-use crate::model::labels::{Calibration, LabelCalibration, Logits};
+use crate::message::{Judgement, Language, Sentiment};
+use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
 
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
 
-/// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
+/// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1 (over all
+/// and in each language),
 /// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages. Of what the examples
 /// are too few for, `before` stays.
 pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Calibration {
@@ -21,6 +22,18 @@ pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Ca
         calibrate(&known(i, &|e: &Example| e.target.intents[i])).unwrap_or(before.intents[i])
     });
     let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent)).unwrap_or(before.urgent);
+    let in_language = |language: Language| {
+        std::array::from_fn(|i| {
+            let own = |e: &Example| e.target.intents[i].filter(|_| e.language == language);
+            threshold(&intents[i], &known(i, &own)).unwrap_or(intents[i].threshold)
+        })
+    };
+    let has = |language: Language| examples.iter().any(|e| e.language == language);
+    let of = |language: Language| has(language).then(|| in_language(language));
+    let thresholds = ByLanguage {
+        nl: of(Language::Dutch).or(before.thresholds.nl),
+        en: of(Language::English).or(before.thresholds.en),
+    };
     let sentiments: Vec<_> = examples
         .iter()
         .zip(logits)
@@ -28,11 +41,12 @@ pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Ca
         .collect();
     let mut calibration = Calibration {
         intents,
+        thresholds,
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
         review_margin: 0.0,
     };
-    calibration.review_margin = margin(&calibration, logits);
+    calibration.review_margin = margin(&calibration, examples, logits);
     calibration
 }
 
@@ -44,7 +58,16 @@ fn calibrate(pairs: &[(f32, bool)]) -> Option<LabelCalibration> {
         return None;
     }
     let (scale, shift) = platt(pairs);
-    let mut fitted = LabelCalibration { scale, shift, threshold: 0.5 };
+    let fitted = LabelCalibration { scale, shift, threshold: 0.5 };
+    Some(LabelCalibration { threshold: threshold(&fitted, pairs)?, ..fitted })
+}
+
+/// The threshold with the best F1 for a logit that is read so; `None` where there are too few examples.
+fn threshold(fitted: &LabelCalibration, pairs: &[(f32, bool)]) -> Option<f32> {
+    let positives = pairs.iter().filter(|(_, holds)| *holds).count();
+    if positives < 10 || pairs.len() - positives < 10 {
+        return None;
+    }
     let mut judged: Vec<(f32, bool)> =
         pairs.iter().map(|(z, holds)| (fitted.judge(*z).probability, *holds)).collect();
     judged.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -66,8 +89,7 @@ fn calibrate(pairs: &[(f32, bool)]) -> Option<LabelCalibration> {
     };
     let best = (0..judged.len()).max_by(|&a, &b| smooth(a).total_cmp(&smooth(b))).unwrap_or(0);
     let next = judged.get(best + 1).map_or(0.0, |(p, _)| *p);
-    fitted.threshold = ((judged[best].0 + next) / 2.0).clamp(0.1, 0.9);
-    Some(fitted)
+    Some(((judged[best].0 + next) / 2.0).clamp(0.1, 0.9))
 }
 
 /// Scale and shift with the least logistic loss, by Newton's method, with Platt's smoothed targets.
@@ -132,22 +154,24 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> Option<f32> {
 }
 
 /// The margin under which [`REVIEWED`] of the messages are too close to call.
-fn margin(calibration: &Calibration, logits: &[Logits]) -> f32 {
-    let mut distances: Vec<f32> = logits.iter().map(|z| distance(calibration, z)).collect();
+fn margin(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> f32 {
+    let one = |(example, z): (&Example, &Logits)| distance(calibration, example.language, z);
+    let mut distances: Vec<f32> = examples.iter().zip(logits).map(one).collect();
     distances.sort_by(f32::total_cmp);
     let index = (distances.len() as f64 * REVIEWED) as usize;
     distances.get(index).map_or(0.1, |d| d.clamp(0.0, 0.5))
 }
 
 /// How near the nearest decision is to going the other way.
-fn distance(calibration: &Calibration, logits: &Logits) -> f32 {
+fn distance(calibration: &Calibration, language: Language, logits: &Logits) -> f32 {
     let gap = |r: &LabelCalibration, z: f32| {
         let Judgement { probability, .. } = r.judge(z);
         (probability - r.threshold).abs()
     };
     let mut sentiment = calibration.sentiment(logits);
     sentiment.sort_by(|a, b| b.total_cmp(a));
-    let intents = calibration.intents.iter().zip(logits).map(|(r, z)| gap(r, *z));
+    let read = calibration.in_language(language);
+    let intents = read.iter().zip(logits).map(|(r, z)| gap(r, *z));
     intents
         .chain([gap(&calibration.urgent, logits[7]), sentiment[0] - sentiment[1]])
         .fold(f32::MAX, f32::min)
