@@ -15,6 +15,7 @@ fn model() -> ModelInfo {
         name: HOSTILE.into(),
         languages: Vec::new(),
         max_tokens: 128,
+        thresholds_by_language: Vec::new(),
         intent_thresholds: [0.5; 4],
         urgent_threshold: 0.5,
         trained_on: Vec::new(),
