@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::message::Verdict;
+use crate::message::{Explanation, Verdict};
 use crate::pipeline::{Arithmetic, LoadError, Pipeline, PipelineError};
 use crate::record::{LabelledRecord, RecordError};
 
@@ -39,6 +39,8 @@ pub(super) struct Classified {
     pub(super) line: u64,
     pub(super) record: LabelledRecord,
     pub(super) verdict: Verdict,
+    /// Where it comes from, if that was asked.
+    pub(super) explanation: Option<Explanation>,
 }
 
 /// What comes of one record.
@@ -56,6 +58,7 @@ pub(super) enum Then {
 pub(super) struct Classifier {
     runtime: Runtime,
     pipeline: Pipeline,
+    explain: bool,
 }
 
 impl Classifier {
@@ -71,7 +74,12 @@ impl Classifier {
             let _inside = runtime.enter();
             Pipeline::load_with(model, arithmetic)?
         };
-        Ok(Classifier { runtime, pipeline })
+        Ok(Classifier { runtime, pipeline, explain: false })
+    }
+
+    /// Has every verdict say where it comes from.
+    pub(super) fn with_explanations(self, explain: bool) -> Self {
+        Classifier { explain, ..self }
     }
 
     /// Classifies all of `records`, handing over answers in order, as many at once as are ready.
@@ -98,7 +106,7 @@ impl Classifier {
             let mut answers = ReceiverStream::new(receiver)
                 .map(|record| async {
                     let (line, record) = record?;
-                    answer(&self.pipeline, line, record).await
+                    self.answer(line, record).await
                 })
                 .buffered(WINDOW)
                 .ready_chunks(WINDOW);
@@ -115,19 +123,25 @@ impl Classifier {
         }
         Ok(())
     }
-}
 
-async fn answer(pipeline: &Pipeline, line: u64, record: LabelledRecord) -> Answer {
-    let failed = |reason: String| RecordError { line, reason };
-    let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
-    loop {
-        match pipeline.classify(message.clone()).await {
-            Ok(verdict) => return Ok(Classified { line, record, verdict }),
-            // The queue is ours alone, so what is in it is our own work and will be done.
-            Err(PipelineError::Overloaded { retry_after }) => {
-                tokio::time::sleep(retry_after).await;
+    async fn answer(&self, line: u64, record: LabelledRecord) -> Answer {
+        let failed = |reason: String| RecordError { line, reason };
+        let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
+        loop {
+            let read = match self.explain {
+                true => self.pipeline.explain(message.clone()).await.map(|(v, e)| (v, Some(e))),
+                false => self.pipeline.classify(message.clone()).await.map(|v| (v, None)),
+            };
+            match read {
+                Ok((verdict, explanation)) => {
+                    return Ok(Classified { line, record, verdict, explanation });
+                }
+                // The queue is ours alone, so what is in it is our own work and will be done.
+                Err(PipelineError::Overloaded { retry_after }) => {
+                    tokio::time::sleep(retry_after).await;
+                }
+                Err(error) => return Err(failed(error.to_string())),
             }
-            Err(error) => return Err(failed(error.to_string())),
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::config::ServerConfig;
 use crate::message::{
-    Channel, Intent, InvalidMessage, Language, MAX_ID_BYTES, MAX_TEXT_BYTES, Message, ModelId,
-    Sentiment, Verdict,
+    Channel, Explanation, Intent, InvalidMessage, Language, MAX_ID_BYTES, MAX_TEXT_BYTES, Message,
+    ModelId, Sentiment, Verdict,
 };
 use crate::pipeline::ModelInfo;
 use crate::rpc::pb;
@@ -74,8 +74,17 @@ fn model_id(id: &ModelId) -> pb::ModelId {
     pb::ModelId { version: id.version.clone(), digest: id.digest.clone() }
 }
 
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// What goes back to the caller that sent `id`.
-pub(super) fn verdict(id: String, verdict: &Verdict) -> pb::Verdict {
+pub(super) fn verdict(
+    id: String,
+    verdict: &Verdict,
+    explanation: Option<Explanation>,
+) -> pb::Verdict {
+    let Explanation { spans, quoted } = explanation.unwrap_or_default();
     let [negative, neutral, positive] = verdict.sentiment_probabilities;
     let intents = Intent::ALL
         .into_iter()
@@ -109,6 +118,19 @@ pub(super) fn verdict(id: String, verdict: &Verdict) -> pb::Verdict {
         truncated: verdict.truncated,
         context_read: verdict.context_read,
         model: Some(model_id(&verdict.model)),
+        spans: spans
+            .into_iter()
+            .map(|span| pb::Span {
+                start: narrow(span.range.start),
+                end: narrow(span.range.end),
+                intent: intent(span.intent).into(),
+                probability: span.probability,
+            })
+            .collect(),
+        quoted: quoted
+            .into_iter()
+            .map(|range| pb::TextRange { start: narrow(range.start), end: narrow(range.end) })
+            .collect(),
     }
 }
 
@@ -130,7 +152,6 @@ pub(super) fn model(info: &ModelInfo) -> pb::Model {
 
 /// What GetModel tells of the limits.
 pub(super) fn limits(config: &ServerConfig) -> pb::Limits {
-    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     pb::Limits {
         max_batch_messages: narrow(MAX_BATCH_MESSAGES),
         max_text_bytes: narrow(MAX_TEXT_BYTES),
