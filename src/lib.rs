@@ -3,6 +3,7 @@
 //! Map of the house (who may use whom is held by `tests/layout.rs`):
 //! - [`message`]: the domain, which depends on nothing;
 //! - [`tokenise`], [`language`]: from text to what a model reads, and which language it is;
+//! - [`document`], [`reading`]: what of a text is the sender's own, and in which pieces it is read;
 //! - [`machine`]: tiles of the CPU and mapped files, the only `unsafe` code;
 //! - [`model`]: models on disk, the network, and what its numbers mean as labels;
 //! - [`batch`]: which messages are read together, and when;
@@ -25,6 +26,7 @@
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod document;
 pub mod eval;
 pub mod explain;
 pub mod language;
@@ -33,6 +35,7 @@ pub mod message;
 pub mod model;
 pub mod perturb;
 pub mod pipeline;
+pub mod reading;
 pub mod record;
 pub mod rpc;
 pub mod telemetry;

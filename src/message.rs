@@ -4,6 +4,7 @@
 //! depends on nothing else in the crate; every other layer speaks in these types.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Longest accepted `text` or `context`, in bytes of UTF-8.
@@ -290,6 +291,26 @@ pub struct Judgement {
     pub holds: bool,
 }
 
+/// A sentence that carries one of the intents that hold for the whole message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Where it stands in the text as sent, in bytes, without the white space around it.
+    pub range: Range<usize>,
+    /// What it carries.
+    pub intent: Intent,
+    /// Probability of that intent for the sentence read by itself.
+    pub probability: f32,
+}
+
+/// Where a verdict comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// In the order of the text, then of [`Intent::ALL`].
+    pub spans: Vec<Span>,
+    /// Quotations and signatures, which had no say; in order, in bytes of the text as sent.
+    pub quoted: Vec<Range<usize>>,
+}
+
 /// What the model says of one message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -307,9 +328,9 @@ pub struct Verdict {
     pub needs_review: bool,
     /// Detected language.
     pub language: Language,
-    /// Tokens of the text that the model read, the two sentence marks included.
+    /// Tokens of the text that the model read, each counted once, and two sentence marks.
     pub tokens_read: u32,
-    /// The text was longer than the model reads; its end had no say.
+    /// The text was longer than what is read; its end had no say.
     pub truncated: bool,
     /// The request's context had a say. Always false for a model not trained with context.
     pub context_read: bool,

@@ -1,4 +1,4 @@
-//! Composes the stages: tokenise, queue and batch, encode, label.
+//! Composes the stages: divide and tokenise, queue and batch, encode, label.
 //!
 //! Everything that classifies (server, command line, evaluation) goes through [`Pipeline`], so that
 //! all of them say the same. Tokenising has threads of its own: it is never done on the caller's
@@ -10,21 +10,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
 use crate::batch::plan::Budget;
-use crate::batch::queue::{Bounds, Job, Queue, Refused};
+use crate::batch::queue::{Bounds, Job, Permit, Queue, Refused};
 use crate::batch::worker;
-use crate::language;
-use crate::message::{Language, Message, ModelId, Verdict};
+use crate::message::{Language, Message, ModelId, Provenance, Verdict};
 use crate::model::bundle::{Bundle, BundleError, Manifest};
 use crate::model::encoder::{Encoder, EncoderError};
 use crate::model::engine::Engine;
 use crate::model::kernel::Kernel;
-use crate::model::labels::{Calibration, Reach};
+use crate::model::labels::{Calibration, Logits};
 use crate::model::net::{Mode, Net, NetError};
-use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
+use crate::model::windows::Window;
+use crate::reading::Reading;
+use crate::tokenise::{Tokeniser, Tokens};
 
 /// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
 /// of the usual kind.
@@ -32,6 +34,9 @@ const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
 /// How much is read at once: as much as takes 20 ms, by the cost of a token as measured.
 const BUDGET: Budget =
     Budget { time: Duration::from_millis(20), least: 64, most: 2048, messages: 256 };
+
+/// How much of one message waits in the queue at once: enough windows to keep every core busy.
+const AT_ONCE: usize = 16;
 
 /// Why a valid message got no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +102,7 @@ pub struct ModelInfo {
     pub name: String,
     /// BCP 47 tags of the languages that it was trained for.
     pub languages: Vec<String>,
-    /// Most tokens of one message that it reads.
+    /// Most tokens that it reads at once.
     pub max_tokens: usize,
     /// Probability from which each intent holds, in the order of `Intent::ALL`.
     pub intent_thresholds: [f32; 4],
@@ -212,41 +217,86 @@ impl Pipeline {
         Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, calibration, info })))
     }
 
-    /// Classifies one message. Dropping the future cancels the work if it has not begun.
+    /// Classifies one message. Dropping the future cancels the work that has not begun.
     ///
     /// # Errors
     /// [`PipelineError`] where the message is not accepted, or the model fails on it.
     pub async fn classify(&self, message: Message) -> Result<Verdict, PipelineError> {
+        self.read(message, false).await.map(|(verdict, _)| verdict)
+    }
+
+    /// As [`Pipeline::classify`], and says where in the text the verdict comes from. The verdict is
+    /// the same; it is about twice the work.
+    ///
+    /// # Errors
+    /// As [`Pipeline::classify`].
+    pub async fn trace(&self, message: Message) -> Result<(Verdict, Provenance), PipelineError> {
+        self.read(message, true).await
+    }
+
+    async fn read(
+        &self,
+        message: Message,
+        explain: bool,
+    ) -> Result<(Verdict, Provenance), PipelineError> {
         let inner = &self.0;
-        let bytes = message.text().len() + message.context().map_or(0, str::len);
+        // A text counts as often as it is read.
+        let text = message.text().len() * if explain { 2 } else { 1 };
+        let bytes = text + message.context().map_or(0, str::len);
         let permit = inner.queue.admit(bytes).map_err(|refused| match refused {
             Refused::Full { retry_after } => PipelineError::Overloaded { retry_after },
             Refused::Closed => PipelineError::ShuttingDown,
         })?;
-        let (reply, logits) = oneshot::channel();
-        let (told, reach) = oneshot::channel();
-        let (queue, tokeniser) = (Arc::clone(&inner.queue), Arc::clone(&inner.tokeniser));
+        let (told, reading) = oneshot::channel();
+        let tokeniser = Arc::clone(&inner.tokeniser);
         let reads_context = inner.info.reads_context;
         inner.tokenising.spawn_fifo(move || {
-            if reply.is_closed() {
+            if told.is_closed() {
                 return;
             }
-            let Some((tokens, reach)) = prepare(&tokeniser, &message, reads_context) else {
-                return;
-            };
-            let _ = told.send(reach);
-            queue.push(Job { tokens, reply, permit });
+            if let Some(reading) = prepare(&tokeniser, &message, reads_context, explain) {
+                let _ = told.send(reading);
+            }
         });
         // A channel closed without an answer means that its stage failed.
-        let mut reach = reach.await.map_err(|_| PipelineError::Failed)?;
+        let reading = reading.await.map_err(|_| PipelineError::Failed)?;
+        let Reading { pieces, mut reach, quoted, sentences } = reading;
         reach.foreign = inner.info.is_foreign(reach.language);
-        let logits = logits.await.map_err(|_| PipelineError::Failed)?;
-        let logits = logits.map_err(|_| PipelineError::Failed)?;
-        let verdict = inner.calibration.verdict(&logits, reach, &inner.info.id);
-        verdict.ok_or_else(|| {
+        let (pieces, fresh): (Vec<_>, Vec<_>) =
+            pieces.into_iter().map(|piece| (piece.tokens, piece.fresh)).unzip();
+        let logits = self.logits(pieces, &permit).await?;
+        let windows: Vec<Window> =
+            logits.into_iter().zip(fresh).map(|(logits, fresh)| Window { logits, fresh }).collect();
+        let verdict = inner.calibration.document(&windows, reach, &inner.info.id);
+        let verdict = verdict.ok_or_else(|| {
             tracing::error!("the model answered with something that is not a number");
             PipelineError::Failed
-        })
+        })?;
+        // Without an intent there is nothing to point at.
+        let (mut ranges, mut tokens) = (Vec::new(), Vec::new());
+        if verdict.primary.is_some() {
+            (ranges, tokens) = sentences.into_iter().map(|s| (s.range, s.tokens)).unzip();
+        }
+        let logits = self.logits(tokens, &permit).await?;
+        let sentences: Vec<_> = ranges.into_iter().zip(logits).collect();
+        let spans = inner.calibration.spans(&verdict, &sentences);
+        Ok((verdict, Provenance { spans, quoted }))
+    }
+
+    /// Logits of what belongs to one message, in order. Only so many wait in the queue at once, so
+    /// that a long text takes turns with the messages of others.
+    async fn logits(
+        &self,
+        pieces: Vec<Tokens>,
+        permit: &Arc<Permit>,
+    ) -> Result<Vec<Logits>, PipelineError> {
+        let read = |tokens: Tokens| async {
+            let (reply, logits) = oneshot::channel();
+            self.0.queue.push(Job { tokens, reply, permit: Arc::clone(permit) });
+            let logits = logits.await.map_err(|_| PipelineError::Failed)?;
+            logits.map_err(|_| PipelineError::Failed)
+        };
+        stream::iter(pieces).map(read).buffered(AT_ONCE).try_collect().await
     }
 
     /// The model that makes the verdicts.
@@ -271,28 +321,19 @@ fn list(kernels: &[Kernel]) -> String {
     kernels.iter().copied().map(spelt).collect::<Vec<_>>().join(", ")
 }
 
-/// Tokens of a message and what its verdict will say of the reading; `None` where the library fails.
+/// What is to be read of a message; `None` where the library fails.
 fn prepare(
     tokeniser: &Tokeniser,
     message: &Message,
     reads_context: bool,
-) -> Option<(Tokens, Reach)> {
-    let context = message.context().filter(|_| reads_context);
+    explain: bool,
+) -> Option<Reading> {
     // A fault in a library must cost one message, not the process.
-    let encoded = catch_unwind(AssertUnwindSafe(|| {
-        let language = language::detect(message.text(), message.language_hint());
-        let tokens = match context {
-            Some(context) => tokeniser.encode_reply(message.text(), context)?,
-            None => tokeniser.encode(message.text())?,
-        };
-        Ok::<_, TokeniseError>((tokens, language))
-    }));
-    let Ok(Ok((tokens, language))) = encoded else {
+    let reading =
+        catch_unwind(AssertUnwindSafe(|| Reading::of(message, tokeniser, reads_context, explain)));
+    let Ok(Ok(reading)) = reading else {
         tracing::error!(bytes = message.text().len(), "a message could not be tokenised");
         return None;
     };
-    let tokens_read = u32::try_from(tokens.own).unwrap_or(u32::MAX);
-    let (truncated, context_read) = (tokens.truncated, tokens.has_context());
-    let reach = Reach { tokens_read, truncated, context_read, language, foreign: false };
-    Some((tokens, reach))
+    Some(reading)
 }

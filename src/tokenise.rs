@@ -111,10 +111,22 @@ impl Tokeniser {
     /// # Errors
     /// [`TokeniseError::Encode`] where the library fails; it has no known reason to.
     pub fn encode(&self, text: &str) -> Result<Tokens, TokeniseError> {
+        Ok(self.encode_uncut(text)?.cut(self.limit))
+    }
+
+    /// As [`Tokeniser::encode`], however many there are.
+    ///
+    /// # Errors
+    /// As [`Tokeniser::encode`].
+    pub fn encode_uncut(&self, text: &str) -> Result<Tokens, TokeniseError> {
         // The library's own message could quote the text, so it is not passed on.
         let encoding = self.inner.encode_fast(text, true).map_err(|_| TokeniseError::Encode)?;
-        let ids = encoding.get_ids().to_vec();
-        Ok(Tokens::new(ids).cut(self.limit))
+        Ok(Tokens::new(encoding.get_ids().to_vec()))
+    }
+
+    /// The most tokens of a message that are read at once.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// As [`Tokeniser::encode`], with the post that `text` replies to behind it as a second segment.

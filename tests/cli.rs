@@ -97,6 +97,27 @@ fn arguments_are_answered_for_people_or_as_json() {
 }
 
 #[test]
+fn spans_and_quotations_are_told_only_when_asked() {
+    let text = "Dag. Hoe laat gaat de balie in Zwolle vandaag open?\n\nOp 3 mei 2026 om 14:02 schreef Jan:\n> Wat een zooi!";
+    let plain = json_lines(&run(&["classify", "--json", text])).remove(0);
+    assert!(plain.get("spans").is_none() && plain.get("quoted").is_none());
+    let mut told = json_lines(&run(&["classify", "--json", "--spans", text])).remove(0);
+    let told = told.as_object_mut().unwrap();
+    let (spans, quoted) = (told.remove("spans").unwrap(), told.remove("quoted").unwrap());
+    assert_eq!(&Value::Object(told.clone()), &plain, "the verdict stays the same");
+    assert_eq!(quoted, json!([{ "start": text.find("Op 3").unwrap(), "end": text.len() }]));
+    for span in spans.as_array().unwrap() {
+        let at = |name: &str| usize::try_from(span[name].as_u64().unwrap()).unwrap();
+        assert!(
+            ["Dag.", "Hoe laat gaat de balie in Zwolle vandaag open?"]
+                .contains(&&text[at("start")..at("end")]),
+            "{span}"
+        );
+        assert!(INTENTS.contains(&span["intent"].as_str().unwrap()));
+    }
+}
+
+#[test]
 fn a_blank_argument_does_not_cost_the_others() {
     let output = run(&["classify", "--json", "een", " ", "drie"]);
     assert_eq!(output.status.code(), Some(1));

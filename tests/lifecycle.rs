@@ -156,7 +156,7 @@ async fn shutdown_does_not_wait_for_idle_connections() {
     for stream in [&mut mute, &mut halting] {
         stream.read_u8().await.unwrap();
     }
-    let request = pb::ClassifyRequest { message: Some(message("", TEXTS[0])) };
+    let request = pb::ClassifyRequest { message: Some(message("", TEXTS[0])), spans: false };
     client.classify(request).await.unwrap();
     server.stop().await.unwrap().unwrap();
     drop((client, mute, halting));
@@ -246,7 +246,7 @@ async fn a_call_that_takes_too_long_is_left_behind_when_told_to_stop() {
     let config = ServerConfig::default().with_drain_timeout(Duration::from_millis(50)).unwrap();
     let server = Running::start_with(pipeline, config).await;
     let mut client = server.client().await;
-    let request = pb::ClassifyRequest { message: Some(message("1", TEXTS[0])) };
+    let request = pb::ClassifyRequest { message: Some(message("1", TEXTS[0])), spans: false };
     let call = tokio::spawn(async move { client.classify(request).await });
     begun.recv().await.unwrap();
     let served = server.stop();

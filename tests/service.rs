@@ -20,7 +20,7 @@ use tonic_types::{RpcStatusExt as _, StatusExt as _};
 type Client = ClassifierClient<Channel>;
 
 async fn classify(client: &mut Client, message: pb::Message) -> Result<pb::Verdict, Status> {
-    let request = pb::ClassifyRequest { message: Some(message) };
+    let request = pb::ClassifyRequest { message: Some(message), spans: false };
     let reply = client.classify(request).await?.into_inner();
     Ok(reply.verdict.expect("a reply has a verdict"))
 }
@@ -29,7 +29,10 @@ async fn batch(
     client: &mut Client,
     messages: Vec<pb::Message>,
 ) -> Result<Vec<BatchOutcome>, Status> {
-    let reply = client.classify_batch(pb::ClassifyBatchRequest { messages }).await?.into_inner();
+    let reply = client
+        .classify_batch(pb::ClassifyBatchRequest { messages, spans: false })
+        .await?
+        .into_inner();
     Ok(reply.results.into_iter().map(|r| r.result.expect("one of the two is set")).collect())
 }
 
@@ -68,7 +71,7 @@ async fn alone_in_a_batch_or_on_a_stream_a_message_gets_the_same_verdict() {
 
     let requests = own_messages()
         .into_iter()
-        .map(|message| pb::ClassifyStreamRequest { message: Some(message) });
+        .map(|message| pb::ClassifyStreamRequest { message: Some(message), spans: false });
     let stream = client.classify_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
     let replies: BTreeMap<_, _> =
         stream.map(|reply| reply.unwrap()).map(|reply| (reply.index, reply)).collect().await;
@@ -195,7 +198,8 @@ async fn the_longest_text_that_is_allowed_is_answered() {
 async fn a_unary_error_carries_its_details() {
     let server = Running::start(ServerConfig::default()).await;
     let mut client = server.client().await;
-    let missing = client.classify(pb::ClassifyRequest { message: None }).await.unwrap_err();
+    let missing =
+        client.classify(pb::ClassifyRequest { message: None, spans: false }).await.unwrap_err();
     let blank = classify(&mut client, message("1", " ")).await.unwrap_err();
     for (status, field) in [(missing, "message"), (blank, "message.text")] {
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -252,13 +256,14 @@ async fn a_bad_item_does_not_end_a_stream() {
     let requests = vec![
         item("first", TEXTS[0]),
         item("blank", ""),
-        pb::ClassifyStreamRequest { message: None },
+        pb::ClassifyStreamRequest { message: None, spans: false },
         pb::ClassifyStreamRequest {
             message: Some(pb::Message {
                 id: vec![0xff],
                 text: b"x".to_vec(),
                 ..Default::default()
             }),
+            spans: false,
         },
         item("last", TEXTS[2]),
     ];
@@ -278,6 +283,34 @@ async fn a_bad_item_does_not_end_a_stream() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn spans_are_told_where_asked_and_the_verdict_stays_the_same() {
+    let server = Running::start(ServerConfig::default()).await;
+    let mut client = server.client().await;
+    let text = "Dag é. Hoe laat gaat de balie in Zwolle vandaag open? Ik kom met de trein.\n\n\
+                Op 3 mei 2026 om 14:02 schreef Jan:\n> Dit is echt waardeloos!";
+    let plain = classify(&mut client, message("1", text)).await.unwrap();
+    assert!(plain.spans.is_empty() && plain.quoted.is_empty());
+
+    let request = pb::ClassifyRequest { message: Some(message("1", text)), spans: true };
+    let told = client.classify(request).await.unwrap().into_inner().verdict.unwrap();
+    let cut = |start: u32, end: u32| &text[start as usize..end as usize];
+    assert_eq!(told.quoted.len(), 1);
+    assert!(cut(told.quoted[0].start, told.quoted[0].end).starts_with("Op 3 mei"));
+    let asked: Vec<_> = told.spans.iter().filter(|s| s.intent() == pb::Intent::Question).collect();
+    assert!(asked.iter().any(|s| cut(s.start, s.end).starts_with("Hoe laat")), "{told:?}");
+    let verdict = pb::Verdict { spans: vec![], quoted: vec![], ..told.clone() };
+    assert_eq!(verdict, plain);
+
+    let request = pb::ClassifyBatchRequest { messages: vec![message("1", text)], spans: true };
+    let reply = client.classify_batch(request).await.unwrap().into_inner();
+    assert_eq!(reply.results[0].result, Some(BatchOutcome::Verdict(told.clone())));
+    let request = pb::ClassifyStreamRequest { message: Some(message("1", text)), spans: true };
+    let stream = client.classify_stream(tokio_stream::iter([request])).await.unwrap();
+    let reply = stream.into_inner().next().await.unwrap().unwrap();
+    assert_eq!(support::verdict(reply), told);
 }
 
 /// The caller writes until the transport takes no more, and reads nothing. Nobody else notices,

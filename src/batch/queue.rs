@@ -33,8 +33,8 @@ pub struct Job {
     pub tokens: Tokens,
     /// Where the answer goes; closed when nobody waits any more.
     pub reply: oneshot::Sender<Result<Logits, Failed>>,
-    /// Its place among the accepted.
-    pub permit: Permit,
+    /// Its place among the accepted; the windows of a long text share one.
+    pub permit: Arc<Permit>,
 }
 
 /// Why a message is not accepted.
@@ -101,7 +101,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Refused`] where a bound is reached or the queue is closed.
-    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit, Refused> {
+    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Arc<Permit>, Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed);
@@ -112,7 +112,7 @@ impl Queue {
         }
         state.messages += 1;
         state.bytes += bytes;
-        Ok(Permit { queue: Arc::clone(self), bytes })
+        Ok(Arc::new(Permit { queue: Arc::clone(self), bytes }))
     }
 
     /// Hands an accepted, tokenised message to the worker.
@@ -214,9 +214,11 @@ impl Queue {
     }
 }
 
-/// When half of what is accepted should be done, at the rate of late.
+/// When half of what is accepted should be done, at the rate of late. Windows of long texts wait as
+/// jobs of their own.
 fn retry_after(state: &State) -> Duration {
-    let seconds = if state.rate > 0.0 { state.messages as f64 / 2.0 / state.rate } else { 1.0 };
+    let waiting = state.messages.max(state.jobs.len()) as f64;
+    let seconds = if state.rate > 0.0 { waiting / 2.0 / state.rate } else { 1.0 };
     Duration::from_secs_f64(seconds.clamp(0.05, 30.0))
 }
 

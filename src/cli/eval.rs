@@ -133,7 +133,7 @@ fn measure(
                 Ok(Classified { line, tag: Some(change), verdict, .. }) => {
                     robustness.changed(line, change, &verdict);
                 }
-                Ok(Classified { line, tag: None, record, verdict }) => {
+                Ok(Classified { line, tag: None, record, verdict, .. }) => {
                     let targets = targets(&record);
                     counts.add(&targets, traits(&record, &verdict), &verdict);
                     if negations.is_some() {

@@ -3,12 +3,13 @@
 //! May depend on `message`, and on `cli::stream` for what it writes.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::stream::Classified;
-use crate::message::{Intent, Judgement, Verdict};
+use crate::message::{Intent, Judgement, Span, Verdict};
 
 /// How verdicts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -184,6 +185,24 @@ struct JsonLine<'a> {
     truncated: bool,
     context_read: bool,
     model: JsonModel<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spans: Option<Vec<JsonSpan>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quoted: Option<Vec<JsonRange>>,
+}
+
+#[derive(Serialize)]
+struct JsonSpan {
+    start: usize,
+    end: usize,
+    intent: &'static str,
+    probability: f32,
+}
+
+#[derive(Serialize)]
+struct JsonRange {
+    start: usize,
+    end: usize,
 }
 
 #[derive(Serialize)]
@@ -226,9 +245,22 @@ impl From<Judgement> for JsonJudgement {
     }
 }
 
+impl JsonSpan {
+    fn of(span: &Span) -> Self {
+        let (Range { start, end }, intent) = (span.range.clone(), span.intent.name());
+        JsonSpan { start, end, intent, probability: span.probability }
+    }
+}
+
+impl JsonRange {
+    fn of(range: &Range<usize>) -> Self {
+        JsonRange { start: range.start, end: range.end }
+    }
+}
+
 impl<'a> JsonLine<'a> {
     fn of(classified: &'a Classified, with_line: bool, with_text: bool) -> Self {
-        let Classified { line, record, verdict, .. } = classified;
+        let Classified { line, record, verdict, explanation, .. } = classified;
         let [negative, neutral, positive] = verdict.sentiment_probabilities;
         JsonLine {
             id: &record.id,
@@ -253,6 +285,8 @@ impl<'a> JsonLine<'a> {
             truncated: verdict.truncated,
             context_read: verdict.context_read,
             model: JsonModel { version: &verdict.model.version, digest: &verdict.model.digest },
+            spans: explanation.as_ref().map(|e| e.spans.iter().map(JsonSpan::of).collect()),
+            quoted: explanation.as_ref().map(|e| e.quoted.iter().map(JsonRange::of).collect()),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::message::Verdict;
+use crate::message::{Provenance, Verdict};
 use crate::pipeline::{Arithmetic, LoadError, ModelInfo, Pipeline, PipelineError};
 use crate::record::{LabelledRecord, RecordError};
 
@@ -41,6 +41,8 @@ pub(super) struct Classified<T = ()> {
     pub(super) tag: T,
     pub(super) record: LabelledRecord,
     pub(super) verdict: Verdict,
+    /// Where it comes from, if that was asked.
+    pub(super) explanation: Option<Provenance>,
 }
 
 /// What comes of one record.
@@ -58,6 +60,7 @@ pub(super) enum Then {
 pub(super) struct Classifier {
     runtime: Runtime,
     pipeline: Pipeline,
+    explain: bool,
 }
 
 impl Classifier {
@@ -73,7 +76,12 @@ impl Classifier {
             let _inside = runtime.enter();
             Pipeline::load_with(model, arithmetic)?
         };
-        Ok(Classifier { runtime, pipeline })
+        Ok(Classifier { runtime, pipeline, explain: false })
+    }
+
+    /// Has every verdict say where it comes from.
+    pub(super) fn with_explanations(self, explain: bool) -> Self {
+        Classifier { explain, ..self }
     }
 
     /// The model that makes the verdicts.
@@ -119,7 +127,7 @@ impl Classifier {
             let mut answers = ReceiverStream::new(receiver)
                 .map(|record| async {
                     let (line, record, tag) = record?;
-                    answer(&self.pipeline, line, record, tag).await
+                    self.answer(line, record, tag).await
                 })
                 .buffered(WINDOW)
                 .ready_chunks(WINDOW);
@@ -136,19 +144,25 @@ impl Classifier {
         }
         Ok(())
     }
-}
 
-async fn answer<T>(pipeline: &Pipeline, line: u64, record: LabelledRecord, tag: T) -> Answer<T> {
-    let failed = |reason: String| RecordError { line, reason };
-    let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
-    loop {
-        match pipeline.classify(message.clone()).await {
-            Ok(verdict) => return Ok(Classified { line, tag, record, verdict }),
-            // The queue is ours alone, so what is in it is our own work and will be done.
-            Err(PipelineError::Overloaded { retry_after }) => {
-                tokio::time::sleep(retry_after).await;
+    async fn answer<T>(&self, line: u64, record: LabelledRecord, tag: T) -> Answer<T> {
+        let failed = |reason: String| RecordError { line, reason };
+        let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
+        loop {
+            let read = match self.explain {
+                true => self.pipeline.trace(message.clone()).await.map(|(v, e)| (v, Some(e))),
+                false => self.pipeline.classify(message.clone()).await.map(|v| (v, None)),
+            };
+            match read {
+                Ok((verdict, explanation)) => {
+                    return Ok(Classified { line, tag, record, verdict, explanation });
+                }
+                // The queue is ours alone, so what is in it is our own work and will be done.
+                Err(PipelineError::Overloaded { retry_after }) => {
+                    tokio::time::sleep(retry_after).await;
+                }
+                Err(error) => return Err(failed(error.to_string())),
             }
-            Err(error) => return Err(failed(error.to_string())),
         }
     }
 }

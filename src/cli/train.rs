@@ -63,6 +63,10 @@ pub struct TrainArgs {
     /// What a column of the CSV files is called, as in `--column text=Bericht`; may be repeated.
     #[arg(long, value_name = "FIELD=HEADER")]
     column: Vec<Column>,
+    /// Choose thresholds for each language, too: worth it where what is common in one is rare in another,
+    /// and there are enough messages of both to choose by
+    #[arg(long)]
+    by_language: bool,
     /// Folder to write the model to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -252,7 +256,8 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     drop((bytes, weights));
     let net = Net::new(architecture, &shipped, Mode::Inference)?;
     let dev: Vec<Example> = data.dev.iter().flat_map(|(_, examples)| examples.clone()).collect();
-    let calibration = tune(&dev, &predict(&net, &dev).map_err(FitError::from)?, &base.calibration);
+    let logits = predict(&net, &dev).map_err(FitError::from)?;
+    let calibration = tune(&dev, &logits, &base.calibration, args.by_language);
     let measured = match &trials {
         Some(trials) => trials.after(&net, &calibration, &data.dev).map_err(FitError::from)?,
         None => String::new(),

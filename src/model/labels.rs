@@ -131,6 +131,16 @@ pub struct Reach {
     pub foreign: bool,
 }
 
+/// Every label of a message, before it is a verdict.
+pub(super) struct Judged {
+    pub(super) intents: [Judgement; 4],
+    pub(super) urgent: Judgement,
+    /// In the order of [`Sentiment::ALL`].
+    pub(super) sentiment: [f32; 3],
+    /// Parts of the message contradict each other.
+    pub(super) divided: bool,
+}
+
 impl Calibration {
     /// Whether every number can be used.
     pub fn are_sound(&self) -> bool {
@@ -163,29 +173,40 @@ impl Calibration {
             return None;
         }
         let read = self.in_language(reach.language);
-        let intents: [Judgement; 4] = std::array::from_fn(|i| read[i].judge(logits[i]));
-        let urgent = self.urgent.judge(logits[7]);
-        let probabilities = self.sentiment(logits);
+        let judged = Judged {
+            intents: std::array::from_fn(|i| read[i].judge(logits[i])),
+            urgent: self.urgent.judge(logits[7]),
+            sentiment: self.sentiment(logits),
+            divided: false,
+        };
+        Some(self.conclude(judged, reach, model))
+    }
+
+    /// The verdict that judgements amount to.
+    pub(super) fn conclude(&self, judged: Judged, reach: Reach, model: &Arc<ModelId>) -> Verdict {
+        let Judged { intents, urgent, sentiment: probabilities, divided } = judged;
         let mut ranked = [0, 1, 2];
         ranked.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
         let lead = probabilities[ranked[0]] - probabilities[ranked[1]];
         let near = |judged: Judgement, own: &LabelCalibration| {
             (judged.probability - own.threshold).abs() < self.review_margin
         };
-        let close = intents.iter().zip(&read).any(|(j, r)| near(*j, r));
+        let read = self.in_language(reach.language);
+        let close = intents.iter().zip(&read).any(|(j, r)| near(*j, r))
+            || near(urgent, &self.urgent)
+            || lead < self.review_margin;
         let primary =
             Intent::ALL.into_iter().filter(|&i| intents[i as usize].holds).max_by(|&a, &b| {
                 intents[a as usize].probability.total_cmp(&intents[b as usize].probability)
             });
-        Some(Verdict {
+        Verdict {
             intents,
             primary,
             urgent,
             sentiment: Sentiment::ALL[ranked[0]],
             sentiment_probabilities: probabilities,
             needs_review: close
-                || near(urgent, &self.urgent)
-                || lead < self.review_margin
+                || divided
                 || reach.foreign
                 || contradicts(&intents, &probabilities),
             language: reach.language,
@@ -193,7 +214,7 @@ impl Calibration {
             truncated: reach.truncated,
             context_read: reach.context_read,
             model: Arc::clone(model),
-        })
+        }
     }
 
     /// Probabilities of the sentiments, in the order of [`Sentiment::ALL`].

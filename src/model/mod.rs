@@ -18,4 +18,5 @@ mod rows;
 mod vector;
 pub mod vocabulary;
 pub mod weights;
+pub mod windows;
 mod words;

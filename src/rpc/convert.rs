@@ -7,7 +7,7 @@ use crate::config::ServerConfig;
 use crate::explain::{Explanation, Label, Part};
 use crate::message::{
     Channel, Intent, InvalidMessage, Language, MAX_ID_BYTES, MAX_TEXT_BYTES, Message, ModelId,
-    Sentiment, Verdict,
+    Provenance, Sentiment, Verdict,
 };
 use crate::pipeline::ModelInfo;
 use crate::rpc::pb;
@@ -103,12 +103,21 @@ pub(super) fn explanation(id: String, explanation: &Explanation) -> pb::ExplainR
         end: bytes(part.range.end),
         weight: part.weight,
     };
-    let verdict = Some(verdict(id, &explanation.verdict));
+    let verdict = Some(verdict(id, &explanation.verdict, None));
     pb::ExplainResponse { verdict, words: explanation.parts.iter().map(word).collect() }
 }
 
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// What goes back to the caller that sent `id`.
-pub(super) fn verdict(id: String, verdict: &Verdict) -> pb::Verdict {
+pub(super) fn verdict(
+    id: String,
+    verdict: &Verdict,
+    provenance: Option<Provenance>,
+) -> pb::Verdict {
+    let Provenance { spans, quoted } = provenance.unwrap_or_default();
     let [negative, neutral, positive] = verdict.sentiment_probabilities;
     let intents = Intent::ALL
         .into_iter()
@@ -142,6 +151,19 @@ pub(super) fn verdict(id: String, verdict: &Verdict) -> pb::Verdict {
         truncated: verdict.truncated,
         context_read: verdict.context_read,
         model: Some(model_id(&verdict.model)),
+        spans: spans
+            .into_iter()
+            .map(|span| pb::Span {
+                start: narrow(span.range.start),
+                end: narrow(span.range.end),
+                intent: intent(span.intent).into(),
+                probability: span.probability,
+            })
+            .collect(),
+        quoted: quoted
+            .into_iter()
+            .map(|range| pb::TextRange { start: narrow(range.start), end: narrow(range.end) })
+            .collect(),
     }
 }
 
@@ -168,7 +190,6 @@ pub(super) fn model(info: &ModelInfo) -> pb::Model {
 
 /// What GetModel tells of the limits.
 pub(super) fn limits(config: &ServerConfig) -> pb::Limits {
-    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     pb::Limits {
         max_batch_messages: narrow(MAX_BATCH_MESSAGES),
         max_text_bytes: narrow(MAX_TEXT_BYTES),

@@ -123,12 +123,16 @@ pub(super) struct Classifier {
 async fn classify(
     pipeline: &Pipeline,
     raw: Option<pb::Message>,
+    spans: bool,
     place: Place,
 ) -> Result<pb::Verdict, RpcError> {
     let message = convert::message(raw, place)?;
     let id = message.id().to_owned();
-    let verdict = pipeline.classify(message).await?;
-    Ok(convert::verdict(id, &verdict))
+    let (verdict, explanation) = match spans {
+        true => pipeline.trace(message).await.map(|(v, provenance)| (v, Some(provenance)))?,
+        false => (pipeline.classify(message).await?, None),
+    };
+    Ok(convert::verdict(id, &verdict, explanation))
 }
 
 #[tonic::async_trait]
@@ -138,8 +142,8 @@ impl classifier_server::Classifier for Classifier {
         request: Request<pb::ClassifyRequest>,
     ) -> Result<Response<pb::ClassifyResponse>, Status> {
         Call::of(request.extensions()).add_items(1);
-        let message = request.into_inner().message;
-        let verdict = classify(&self.pipeline, message, Place::Only).await?;
+        let pb::ClassifyRequest { message, spans } = request.into_inner();
+        let verdict = classify(&self.pipeline, message, spans, Place::Only).await?;
         Ok(Response::new(pb::ClassifyResponse { verdict: Some(verdict) }))
     }
 
@@ -150,14 +154,14 @@ impl classifier_server::Classifier for Classifier {
         use pb::classify_batch_result::Result as Outcome;
 
         let call = Call::of(request.extensions());
-        let messages = request.into_inner().messages;
+        let pb::ClassifyBatchRequest { messages, spans } = request.into_inner();
         call.add_items(messages.len());
         if messages.len() > MAX_BATCH_MESSAGES {
             return Err(RpcError::BatchTooLong(messages.len()).into());
         }
         let results = messages.into_iter().enumerate().map(async |(index, message)| {
-            let outcome = match classify(&self.pipeline, Some(message), Place::InBatch(index)).await
-            {
+            let place = Place::InBatch(index);
+            let outcome = match classify(&self.pipeline, Some(message), spans, place).await {
                 Ok(verdict) => Outcome::Verdict(verdict),
                 Err(error) => Outcome::Error(error.into()),
             };
@@ -211,7 +215,7 @@ impl classifier_server::Classifier for Classifier {
             .map(move |(index, request)| {
                 counted.add_items(1);
                 let pipeline = pipeline.clone();
-                async move { reply(&pipeline, index, request.message).await }
+                async move { reply(&pipeline, index, request).await }
             })
             // The window: a caller that reads slowly is read from slowly, and holds up no other.
             .buffer_unordered(self.config.stream_window())
@@ -254,13 +258,14 @@ impl classifier_server::Classifier for Classifier {
 async fn reply(
     pipeline: &Pipeline,
     index: usize,
-    message: Option<pb::Message>,
+    request: pb::ClassifyStreamRequest,
 ) -> pb::ClassifyStreamResponse {
     use pb::classify_stream_response::Result as Outcome;
 
+    let pb::ClassifyStreamRequest { message, spans } = request;
     let id = convert::id(message.as_ref());
     let index = u64::try_from(index).unwrap_or(u64::MAX);
-    let outcome = match classify(pipeline, message, Place::Only).await {
+    let outcome = match classify(pipeline, message, spans, Place::Only).await {
         Ok(verdict) => Outcome::Verdict(verdict),
         Err(error) => Outcome::Error(error.into()),
     };

@@ -9,11 +9,15 @@ use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
 
-/// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1 (over all
-/// and in each language),
+/// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
 /// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages. Of what the examples
-/// are too few for, `before` stays.
-pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Calibration {
+/// are too few for, `before` stays. With `by_language` thresholds are fitted in each language too.
+pub fn tune(
+    examples: &[Example],
+    logits: &[Logits],
+    before: &Calibration,
+    by_language: bool,
+) -> Calibration {
     let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<(f32, bool)> {
         let pairs = examples.iter().zip(logits);
         pairs.filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
@@ -28,7 +32,7 @@ pub fn tune(examples: &[Example], logits: &[Logits], before: &Calibration) -> Ca
             threshold(&intents[i], &known(i, &own)).unwrap_or(intents[i].threshold)
         })
     };
-    let has = |language: Language| examples.iter().any(|e| e.language == language);
+    let has = |language: Language| by_language && examples.iter().any(|e| e.language == language);
     let of = |language: Language| has(language).then(|| in_language(language));
     let thresholds = ByLanguage {
         nl: of(Language::Dutch).or(before.thresholds.nl),

@@ -87,7 +87,7 @@ pub fn message(id: &str, text: impl Into<Vec<u8>>) -> pb::Message {
 
 /// A request of a stream.
 pub fn item(id: &str, text: impl Into<Vec<u8>>) -> pb::ClassifyStreamRequest {
-    pb::ClassifyStreamRequest { message: Some(message(id, text)) }
+    pb::ClassifyStreamRequest { message: Some(message(id, text)), spans: false }
 }
 
 /// The verdict of a reply on a stream.

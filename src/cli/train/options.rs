@@ -91,6 +91,7 @@ pub(super) fn recipe(args: &TrainArgs, tuned: bool) -> BTreeMap<String, String> 
         ("data", stems(&args.data)),
         ("auxiliary", stems(&args.auxiliary)),
         ("replay", stems(&args.replay)),
+        ("by-language", args.by_language.to_string()),
         ("hold-out", args.hold_out.map_or_else(String::new, |share| share.to_string())),
         ("auxiliary-weight", args.auxiliary_weight.to_string()),
         ("auxiliary-take", args.auxiliary_take.to_string()),
