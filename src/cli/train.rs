@@ -82,7 +82,7 @@ pub struct TrainArgs {
     /// Passes over the data [default: 4, from a trained model 3]
     #[arg(long)]
     epochs: Option<usize>,
-    /// Learning rate of the layers at its height [default: 1.8e-4, from a trained model 5e-5]
+    /// Learning rate of the layers at its height [default: 1.5e-4, from a trained model 5e-5]
     #[arg(long)]
     rate: Option<f64>,
     /// The heads' learning rate as a multiple of --rate.

@@ -15,7 +15,7 @@ fn epochs(args: &TrainArgs, tuned: bool) -> usize {
 
 /// The height of the learning rate.
 fn rate(args: &TrainArgs, tuned: bool) -> f64 {
-    args.rate.unwrap_or(if tuned { 5e-5 } else { 1.8e-4 })
+    args.rate.unwrap_or(if tuned { 5e-5 } else { 1.5e-4 })
 }
 
 pub(super) fn check(args: &TrainArgs) -> Result<(), TrainError> {
