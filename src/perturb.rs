@@ -1,9 +1,11 @@
 //! The same message written another way: changes that must not change a verdict.
 //!
-//! Training mixes them in, evaluation counts the labels that flip. Depends on `rand` only.
+//! Training mixes them in, evaluation counts the labels that flip. May depend on: `message`.
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
+
+use crate::message::Language;
 
 /// A way to write a message differently without saying anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +49,11 @@ impl Change {
             Change::Address => "u for jij, jij for u",
             Change::Accents => "no accents",
         }
+    }
+
+    /// Whether it leaves what is said in that language as it is: in English `u` is short for `you`.
+    pub fn suits(self, language: Language) -> bool {
+        self != Change::Address || language != Language::English
     }
 
     /// `text` changed so; `None` where there is nothing to change.
@@ -205,6 +212,9 @@ mod tests {
         assert_eq!(changed(Change::Emoji, "👏"), None, "nothing would be left");
         assert_eq!(of(Change::Address, "Kunt u uw site nakijken?"), "Kunt je jouw site nakijken?");
         assert_eq!(changed(Change::Address, "Niets aan te doen"), None);
+        assert!(
+            !Change::Address.suits(Language::English) && Change::Lower.suits(Language::English)
+        );
         assert_eq!(of(Change::Accents, "één café"), "een cafe");
         let names = of(Change::Names, "@nl_spoor: Sanne van Ziggo, dank!");
         assert!(

@@ -237,11 +237,11 @@ impl Pipeline {
     async fn read(
         &self,
         message: Message,
-        explain: bool,
+        trace: bool,
     ) -> Result<(Verdict, Provenance), PipelineError> {
         let inner = &self.0;
         // A text counts as often as it is read.
-        let text = message.text().len() * if explain { 2 } else { 1 };
+        let text = message.text().len() * if trace { 2 } else { 1 };
         let bytes = text + message.context().map_or(0, str::len);
         let permit = inner.queue.admit(bytes).map_err(|refused| match refused {
             Refused::Full { retry_after } => PipelineError::Overloaded { retry_after },
@@ -254,7 +254,7 @@ impl Pipeline {
             if told.is_closed() {
                 return;
             }
-            if let Some(reading) = prepare(&tokeniser, &message, reads_context, explain) {
+            if let Some(reading) = prepare(&tokeniser, &message, reads_context, trace) {
                 let _ = told.send(reading);
             }
         });
@@ -326,11 +326,11 @@ fn prepare(
     tokeniser: &Tokeniser,
     message: &Message,
     reads_context: bool,
-    explain: bool,
+    trace: bool,
 ) -> Option<Reading> {
     // A fault in a library must cost one message, not the process.
     let reading =
-        catch_unwind(AssertUnwindSafe(|| Reading::of(message, tokeniser, reads_context, explain)));
+        catch_unwind(AssertUnwindSafe(|| Reading::of(message, tokeniser, reads_context, trace)));
     let Ok(Ok(reading)) = reading else {
         tracing::error!(bytes = message.text().len(), "a message could not be tokenised");
         return None;

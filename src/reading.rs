@@ -21,7 +21,7 @@ const OVERLAP: usize = 2;
 /// Most windows of one text. 32 KiB of prose is some 60, and a token for every byte fits in these. What
 /// goes beyond is made to (single characters that stand for many), and must not cost the others more.
 const MOST_WINDOWS: usize = 256;
-/// Most sentences of a text that are read by themselves to explain a verdict.
+/// Most sentences of a text that are read by themselves to trace a verdict.
 const MOST_SENTENCES: usize = 64;
 
 /// One piece to read.
@@ -66,7 +66,7 @@ impl Reading {
         message: &Message,
         tokeniser: &Tokeniser,
         reads_context: bool,
-        explain: bool,
+        trace: bool,
     ) -> Result<Self, TokeniseError> {
         let text = message.text();
         let room = WINDOW.min(tokeniser.limit());
@@ -91,7 +91,7 @@ impl Reading {
         }
         let language = language::detect(&own, message.language_hint());
         let in_one = whole.own <= room;
-        let ranges = if in_one && !explain { Vec::new() } else { parts.sentences(text) };
+        let ranges = if in_one && !trace { Vec::new() } else { parts.sentences(text) };
         let mut encoded = Vec::with_capacity(ranges.len());
         for range in ranges {
             let range = trimmed(text, range);
@@ -117,7 +117,7 @@ impl Reading {
         let context_read = pieces.iter().any(|piece: &Piece| piece.tokens.has_context());
         let tokens_read = u32::try_from(tokens_read).unwrap_or(u32::MAX);
         let reach = Reach { tokens_read, truncated, context_read, language, foreign: false };
-        let sentences = if explain { worth_reading(encoded, room) } else { Vec::new() };
+        let sentences = if trace { worth_reading(encoded, room) } else { Vec::new() };
         Ok(Reading { pieces, reach, quoted: parts.left_out, sentences })
     }
 }

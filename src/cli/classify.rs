@@ -87,7 +87,7 @@ pub(super) fn run(args: ClassifyArgs, model: (Option<&Path>, Arithmetic)) -> Out
     // Everything that can be refused is refused before the output, perhaps a file that somebody
     // still wants, is opened.
     let source = Source::open(&args)?;
-    let classifier = Classifier::load(model)?.with_explanations(args.spans);
+    let classifier = Classifier::load(model)?.with_provenance(args.spans);
     let to_terminal = args.output.is_none() && io::stdout().is_terminal();
     let name = args.output.as_ref().map_or("standard output".into(), |p| p.display().to_string());
     let failed = |source| ClassifyError::Write { name: name.clone(), source };

@@ -260,7 +260,7 @@ impl JsonRange {
 
 impl<'a> JsonLine<'a> {
     fn of(classified: &'a Classified, with_line: bool, with_text: bool) -> Self {
-        let Classified { line, record, verdict, explanation, .. } = classified;
+        let Classified { line, record, verdict, provenance, .. } = classified;
         let [negative, neutral, positive] = verdict.sentiment_probabilities;
         JsonLine {
             id: &record.id,
@@ -285,8 +285,8 @@ impl<'a> JsonLine<'a> {
             truncated: verdict.truncated,
             context_read: verdict.context_read,
             model: JsonModel { version: &verdict.model.version, digest: &verdict.model.digest },
-            spans: explanation.as_ref().map(|e| e.spans.iter().map(JsonSpan::of).collect()),
-            quoted: explanation.as_ref().map(|e| e.quoted.iter().map(JsonRange::of).collect()),
+            spans: provenance.as_ref().map(|e| e.spans.iter().map(JsonSpan::of).collect()),
+            quoted: provenance.as_ref().map(|e| e.quoted.iter().map(JsonRange::of).collect()),
         }
     }
 }

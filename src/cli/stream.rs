@@ -42,7 +42,7 @@ pub(super) struct Classified<T = ()> {
     pub(super) record: LabelledRecord,
     pub(super) verdict: Verdict,
     /// Where it comes from, if that was asked.
-    pub(super) explanation: Option<Provenance>,
+    pub(super) provenance: Option<Provenance>,
 }
 
 /// What comes of one record.
@@ -60,7 +60,7 @@ pub(super) enum Then {
 pub(super) struct Classifier {
     runtime: Runtime,
     pipeline: Pipeline,
-    explain: bool,
+    trace: bool,
 }
 
 impl Classifier {
@@ -76,12 +76,12 @@ impl Classifier {
             let _inside = runtime.enter();
             Pipeline::load_with(model, arithmetic)?
         };
-        Ok(Classifier { runtime, pipeline, explain: false })
+        Ok(Classifier { runtime, pipeline, trace: false })
     }
 
     /// Has every verdict say where it comes from.
-    pub(super) fn with_explanations(self, explain: bool) -> Self {
-        Classifier { explain, ..self }
+    pub(super) fn with_provenance(self, trace: bool) -> Self {
+        Classifier { trace, ..self }
     }
 
     /// The model that makes the verdicts.
@@ -149,13 +149,13 @@ impl Classifier {
         let failed = |reason: String| RecordError { line, reason };
         let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
         loop {
-            let read = match self.explain {
+            let read = match self.trace {
                 true => self.pipeline.trace(message.clone()).await.map(|(v, e)| (v, Some(e))),
                 false => self.pipeline.classify(message.clone()).await.map(|v| (v, None)),
             };
             match read {
-                Ok((verdict, explanation)) => {
-                    return Ok(Classified { line, tag, record, verdict, explanation });
+                Ok((verdict, provenance)) => {
+                    return Ok(Classified { line, tag, record, verdict, provenance });
                 }
                 // The queue is ours alone, so what is in it is our own work and will be done.
                 Err(PipelineError::Overloaded { retry_after }) => {

@@ -271,7 +271,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         logits: logit_names().map(str::to_owned).into(),
         calibration,
         trained_on: trained_on(args, &replayed),
-        recipe: options::recipe(args, tuned),
+        recipe: options::recipe(args, tuned, &replayed),
         reads_context: base.reads_context || replies,
         files: BTreeMap::new(),
     };

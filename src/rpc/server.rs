@@ -128,11 +128,11 @@ async fn classify(
 ) -> Result<pb::Verdict, RpcError> {
     let message = convert::message(raw, place)?;
     let id = message.id().to_owned();
-    let (verdict, explanation) = match spans {
+    let (verdict, provenance) = match spans {
         true => pipeline.trace(message).await.map(|(v, provenance)| (v, Some(provenance)))?,
         false => (pipeline.classify(message).await?, None),
     };
-    Ok(convert::verdict(id, &verdict, explanation))
+    Ok(convert::verdict(id, &verdict, provenance))
 }
 
 #[tonic::async_trait]

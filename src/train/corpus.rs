@@ -46,7 +46,9 @@ impl Example {
         let mut changed = None::<String>;
         for _ in 0..random.random_range(1..=2) {
             // Emoji often are the message; they are dropped from long ones only.
-            let apt = |&&change: &&Change| change != Change::Emoji || text.len() > 80;
+            let apt = |&&change: &&Change| {
+                change.suits(self.language) && (change != Change::Emoji || text.len() > 80)
+            };
             let changes: Vec<&Change> = Change::ALL.iter().filter(apt).collect();
             let Some(change) = changes.choose(random) else { continue };
             let before = changed.as_deref().unwrap_or(text);

@@ -56,22 +56,22 @@ pub fn tune(
 
 /// Platt scaling and the threshold with the best F1 for one yes/no logit.
 fn calibrate(pairs: &[(f32, bool)]) -> Option<LabelCalibration> {
-    let positives = pairs.iter().filter(|(_, holds)| *holds).count();
-    // With a handful of examples of either kind a fit says more about them than about the label.
-    if positives < 10 || pairs.len() - positives < 10 {
-        return None;
-    }
+    enough(pairs)?;
     let (scale, shift) = platt(pairs);
     let fitted = LabelCalibration { scale, shift, threshold: 0.5 };
     Some(LabelCalibration { threshold: threshold(&fitted, pairs)?, ..fitted })
 }
 
+/// How many of the examples hold; `None` where there is but a handful of either kind: a fit would say more
+/// about them than about the label.
+fn enough(pairs: &[(f32, bool)]) -> Option<usize> {
+    let positives = pairs.iter().filter(|(_, holds)| *holds).count();
+    (positives >= 10 && pairs.len() - positives >= 10).then_some(positives)
+}
+
 /// The threshold with the best F1 for a logit that is read so; `None` where there are too few examples.
 fn threshold(fitted: &LabelCalibration, pairs: &[(f32, bool)]) -> Option<f32> {
-    let positives = pairs.iter().filter(|(_, holds)| *holds).count();
-    if positives < 10 || pairs.len() - positives < 10 {
-        return None;
-    }
+    let positives = enough(pairs)?;
     let mut judged: Vec<(f32, bool)> =
         pairs.iter().map(|(z, holds)| (fitted.judge(*z).probability, *holds)).collect();
     judged.sort_by(|a, b| b.0.total_cmp(&a.0));

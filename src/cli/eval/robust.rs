@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::cli::stream::{Classified, Classifier, Then};
 use crate::eval::flips::{Flips, MOST_FLIPPED, RobustnessReport};
 use crate::eval::negation::{self, NegationReport, Negations};
-use crate::message::Verdict;
+use crate::message::{Language, Verdict};
 use crate::perturb::Change;
 use crate::record::{LabelledRecord, RecordError, Records};
 
@@ -55,7 +55,9 @@ impl Iterator for Readings {
 
 /// The other spellings of a record, without its labels.
 fn spellings(line: u64, record: &LabelledRecord) -> impl Iterator<Item = Reading> {
-    Change::ALL.into_iter().filter_map(move |change| {
+    let language = record.lang.unwrap_or(Language::Undetermined);
+    let suiting = Change::ALL.into_iter().filter(move |change| change.suits(language));
+    suiting.filter_map(move |change| {
         // A generator of its own for each, so that what becomes of a message depends on no other.
         let place = line.wrapping_mul(Change::ALL.len() as u64).wrapping_add(change as u64);
         let mut random = ChaCha8Rng::seed_from_u64(SEED.wrapping_add(place));

@@ -84,13 +84,17 @@ pub(super) fn settings(args: &TrainArgs, tuned: bool) -> FitSettings {
 }
 
 /// What would have to be given again to train the same model.
-pub(super) fn recipe(args: &TrainArgs, tuned: bool) -> BTreeMap<String, String> {
+pub(super) fn recipe(
+    args: &TrainArgs,
+    tuned: bool,
+    replayed: &[PathBuf],
+) -> BTreeMap<String, String> {
     let stems = |paths: &[PathBuf]| paths.iter().map(|p| stem(p)).collect::<Vec<_>>().join(", ");
     [
         ("from", stem(&args.from)),
         ("data", stems(&args.data)),
         ("auxiliary", stems(&args.auxiliary)),
-        ("replay", stems(&args.replay)),
+        ("replay", stems(replayed)),
         ("by-language", args.by_language.to_string()),
         ("hold-out", args.hold_out.map_or_else(String::new, |share| share.to_string())),
         ("auxiliary-weight", args.auxiliary_weight.to_string()),
