@@ -205,14 +205,16 @@ async fn call(
 }
 
 async fn one(client: &mut Client, mut messages: Vec<pb::Message>) {
-    let reply =
-        client.classify(pb::ClassifyRequest { message: messages.pop(), spans: false }).await;
+    let reply = client
+        .classify(pb::ClassifyRequest { message: messages.pop(), spans: false, lane: 0 })
+        .await;
     assert!(reply.expect("an answer").into_inner().verdict.is_some(), "no verdict");
 }
 
 async fn batch(client: &mut Client, messages: Vec<pb::Message>) {
     let count = messages.len();
-    let reply = client.classify_batch(pb::ClassifyBatchRequest { messages, spans: false }).await;
+    let reply =
+        client.classify_batch(pb::ClassifyBatchRequest { messages, spans: false, lane: 0 }).await;
     let results = reply.expect("an answer").into_inner().results;
     let good = |r: &&pb::ClassifyBatchResult| matches!(r.result, Some(BatchOutcome::Verdict(_)));
     assert_eq!(results.iter().filter(good).count(), count, "not as many verdicts");
@@ -226,7 +228,11 @@ async fn stream(mut client: Client, messages: Arc<[pb::Message]>) -> Vec<Duratio
         (0..messages.len()).map(move |index| {
             // Taken by the transport now.
             sent[index].get_or_init(Instant::now);
-            pb::ClassifyStreamRequest { message: Some(messages[index].clone()), spans: false }
+            pb::ClassifyStreamRequest {
+                message: Some(messages[index].clone()),
+                spans: false,
+                lane: 0,
+            }
         })
     };
     let replies = client.classify_stream(tokio_stream::iter(requests)).await.expect("an answer");

@@ -15,7 +15,9 @@
 //! - [`eval`]: how good the verdicts are, given the labels;
 //! - [`train`]: labelled messages to a model;
 //! - [`config`]: the server's configuration, valid by construction;
-//! - [`telemetry`]: logging, which never shows what people wrote;
+//! - [`bearer`]: who may call;
+//! - [`telemetry`]: logs and metrics, which never show what people wrote;
+//! - [`admin`]: metrics and probes over HTTP;
 //! - [`cli`]: one file a subcommand.
 //!
 //! A message's verdict does not depend on its batch: no padding, and every product sums in an order
@@ -23,7 +25,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod batch;
+pub mod bearer;
 pub mod cli;
 pub mod config;
 pub mod document;

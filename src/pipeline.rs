@@ -5,20 +5,25 @@
 //! thread, which may be one that serves many callers. May depend on everything but transport, the
 //! command line and training.
 
+mod info;
+mod live;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use metrics::{counter, histogram};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
+use crate::batch::lane::{Lane, Terms};
 use crate::batch::plan::Budget;
-use crate::batch::queue::{Bounds, Job, Permit, Queue, Refused};
+use crate::batch::queue::{Bounds, Job, Permit, Queue, Refused, Unread};
 use crate::batch::worker;
-use crate::message::{Language, Message, ModelId, Provenance, Verdict};
-use crate::model::bundle::{Bundle, BundleError, Manifest};
+use crate::message::{Message, Provenance, Verdict};
+use crate::model::bundle::{Bundle, BundleError};
 use crate::model::encoder::{Encoder, EncoderError};
 use crate::model::engine::Engine;
 use crate::model::kernel::Kernel;
@@ -28,12 +33,31 @@ use crate::model::windows::Window;
 use crate::reading::Reading;
 use crate::tokenise::{Tokeniser, Tokens};
 
-/// How much may be accepted and unanswered: one ClassifyBatch with every field at its limit, or many
-/// of the usual kind.
-const BOUNDS: Bounds = Bounds { messages: 16 * 1024, bytes: 64 << 20 };
-/// How much is read at once: as much as takes 20 ms, by the cost of a token as measured.
-const BUDGET: Budget =
-    Budget { time: Duration::from_millis(20), least: 64, most: 2048, messages: 256 };
+pub use info::ModelInfo;
+pub use live::Live;
+
+/// How much may be accepted and unanswered, and how much is read at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Room {
+    /// One ClassifyBatch with every field at its limit fits, or many of the usual kind.
+    pub bounds: Bounds,
+    /// What is read at once takes about so long, by the cost of a token as measured.
+    pub batch_time: Duration,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let wait = [Duration::from_secs(10), Duration::from_secs(60)];
+        let bounds = Bounds { messages: 16 * 1024, bytes: 80 << 20, wait };
+        Room { bounds, batch_time: Duration::from_millis(20) }
+    }
+}
+
+impl Room {
+    fn budget(&self) -> Budget {
+        Budget { time: self.batch_time, least: 64, most: 2048, messages: 256 }
+    }
+}
 
 /// How much of one message waits in the queue at once: enough windows to keep every core busy.
 const AT_ONCE: usize = 16;
@@ -50,6 +74,18 @@ pub enum PipelineError {
     /// The model failed on this very message.
     #[error("the model failed on this message")]
     Failed,
+    /// Its deadline passed before its turn came.
+    #[error("the deadline has passed")]
+    Expired,
+}
+
+impl From<Refused> for PipelineError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full { retry_after } => PipelineError::Overloaded { retry_after },
+            Refused::Closed => PipelineError::ShuttingDown,
+        }
+    }
 }
 
 /// Why a pipeline cannot start.
@@ -94,52 +130,6 @@ pub struct Arithmetic {
     pub kernel: Option<Kernel>,
 }
 
-/// What GetModel tells: identity and what a client needs to read the verdicts.
-#[derive(Clone, Debug)]
-pub struct ModelInfo {
-    pub id: Arc<ModelId>,
-    /// Name of the model, e.g. `nl-en`.
-    pub name: String,
-    /// BCP 47 tags of the languages that it was trained for.
-    pub languages: Vec<String>,
-    /// Most tokens that it reads at once.
-    pub max_tokens: usize,
-    /// Probability from which each intent holds, in the order of `Intent::ALL`.
-    pub intent_thresholds: [f32; 4],
-    /// The same for messages in a language that has its own, by BCP 47 tag.
-    pub thresholds_by_language: Vec<(&'static str, [f32; 4])>,
-    /// Probability from which `urgent` holds.
-    pub urgent_threshold: f32,
-    /// Data sets that it was trained on, by name.
-    pub trained_on: Vec<String>,
-    /// Whether it reads the post that a message replies to.
-    pub reads_context: bool,
-}
-
-impl ModelInfo {
-    /// Whether the model was not trained for a language that is known.
-    pub fn is_foreign(&self, language: Language) -> bool {
-        let trained = self.languages.iter().any(|tag| {
-            tag.eq_ignore_ascii_case(language.tag()) || Language::from_tag(tag) == language
-        });
-        language != Language::Undetermined && !trained
-    }
-
-    fn new(manifest: &Manifest, id: &Arc<ModelId>) -> Self {
-        ModelInfo {
-            id: Arc::clone(id),
-            name: manifest.name.clone(),
-            languages: manifest.languages.clone(),
-            max_tokens: manifest.architecture.positions,
-            thresholds_by_language: manifest.calibration.thresholds.iter().collect(),
-            intent_thresholds: manifest.calibration.intents.map(|label| label.threshold),
-            urgent_threshold: manifest.calibration.urgent.threshold,
-            trained_on: manifest.trained_on.clone(),
-            reads_context: manifest.reads_context,
-        }
-    }
-}
-
 /// Tokenise, batch, encode, label. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Inner>);
@@ -165,14 +155,18 @@ impl Pipeline {
     /// # Errors
     /// [`LoadError`] saying which file is wrong and what to do.
     pub fn load(dir: Option<&Path>) -> Result<Self, LoadError> {
-        Self::load_with(dir, Arithmetic::default())
+        Self::load_with(dir, Arithmetic::default(), Room::default())
     }
 
-    /// As [`Pipeline::load`], with the arithmetic chosen.
+    /// As [`Pipeline::load`], with the arithmetic and the room chosen.
     ///
     /// # Errors
     /// As [`Pipeline::load`].
-    pub fn load_with(dir: Option<&Path>, arithmetic: Arithmetic) -> Result<Self, LoadError> {
+    pub fn load_with(
+        dir: Option<&Path>,
+        arithmetic: Arithmetic,
+        room: Room,
+    ) -> Result<Self, LoadError> {
         let bundle = Bundle::load_classifier(&Bundle::find(dir)?)?;
         let Bundle { manifest, id, weights, tokeniser, .. } = bundle;
         let architecture = manifest.architecture;
@@ -192,8 +186,12 @@ impl Pipeline {
             }
         };
         drop(weights);
-        let info = ModelInfo::new(&manifest, &id);
-        Self::start(engine, tokeniser, manifest.calibration, info)
+        let name = match arithmetic.precision {
+            Precision::F32 => "f32".to_owned(),
+            Precision::Int8 => kernel.name(),
+        };
+        let info = ModelInfo::new(&manifest, &id, name);
+        Self::start_within(room, engine, tokeniser, manifest.calibration, info)
     }
 
     /// Starts a pipeline around any engine.
@@ -206,70 +204,101 @@ impl Pipeline {
         calibration: Calibration,
         info: ModelInfo,
     ) -> Result<Self, LoadError> {
-        let queue = Queue::new(BOUNDS);
+        Self::start_within(Room::default(), engine, tokeniser, calibration, info)
+    }
+
+    /// As [`Pipeline::start`], with the room chosen.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start_within(
+        room: Room,
+        engine: Arc<dyn Engine>,
+        tokeniser: Tokeniser,
+        calibration: Calibration,
+        info: ModelInfo,
+    ) -> Result<Self, LoadError> {
+        let queue = Queue::new(room.bounds);
         let threads = rayon::current_num_threads().div_ceil(2);
         let tokenising = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("tokenise-{index}"))
             .build()?;
-        worker::start(&queue, engine, BUDGET)?;
+        worker::start(&queue, engine, room.budget())?;
         let tokeniser = Arc::new(tokeniser);
         Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, calibration, info })))
     }
 
-    /// Classifies one message. Dropping the future cancels the work that has not begun.
+    /// Whether a call may come in, or would wait too long. What belongs to one that came in is refused only where
+    /// the queue is full.
+    ///
+    /// # Errors
+    /// [`PipelineError::Overloaded`] or [`PipelineError::ShuttingDown`].
+    pub fn ready(&self, lane: Lane) -> Result<(), PipelineError> {
+        self.0.queue.ready(lane).map_err(Into::into)
+    }
+
+    /// Classifies one message, in the interactive lane and for as long as it takes. Dropping the future cancels
+    /// the work that has not begun.
     ///
     /// # Errors
     /// [`PipelineError`] where the message is not accepted, or the model fails on it.
     pub async fn classify(&self, message: Message) -> Result<Verdict, PipelineError> {
-        self.read(message, false).await.map(|(verdict, _)| verdict)
+        self.classify_on(message, Terms::default()).await
     }
 
-    /// As [`Pipeline::classify`], and says where in the text the verdict comes from. The verdict is
+    /// As [`Pipeline::classify`], on terms of choice.
+    ///
+    /// # Errors
+    /// As [`Pipeline::classify`].
+    pub async fn classify_on(
+        &self,
+        message: Message,
+        terms: Terms,
+    ) -> Result<Verdict, PipelineError> {
+        self.read(message, terms, false).await.map(|(verdict, _)| verdict)
+    }
+
+    /// As [`Pipeline::classify_on`], and says where in the text the verdict comes from. The verdict is
     /// the same; it is about twice the work.
     ///
     /// # Errors
     /// As [`Pipeline::classify`].
-    pub async fn trace(&self, message: Message) -> Result<(Verdict, Provenance), PipelineError> {
-        self.read(message, true).await
+    pub async fn trace(
+        &self,
+        message: Message,
+        terms: Terms,
+    ) -> Result<(Verdict, Provenance), PipelineError> {
+        self.read(message, terms, true).await
     }
 
     async fn read(
         &self,
         message: Message,
+        terms: Terms,
         trace: bool,
     ) -> Result<(Verdict, Provenance), PipelineError> {
         let inner = &self.0;
+        let begun = Instant::now();
         // A text counts as often as it is read.
         let text = message.text().len() * if trace { 2 } else { 1 };
         let bytes = text + message.context().map_or(0, str::len);
-        let permit = inner.queue.admit(bytes).map_err(|refused| match refused {
-            Refused::Full { retry_after } => PipelineError::Overloaded { retry_after },
-            Refused::Closed => PipelineError::ShuttingDown,
-        })?;
-        let (told, reading) = oneshot::channel();
-        let tokeniser = Arc::clone(&inner.tokeniser);
-        let reads_context = inner.info.reads_context;
-        inner.tokenising.spawn_fifo(move || {
-            if told.is_closed() {
-                return;
-            }
-            if let Some(reading) = prepare(&tokeniser, &message, reads_context, trace) {
-                let _ = told.send(reading);
-            }
-        });
-        // A channel closed without an answer means that its stage failed.
-        let reading = reading.await.map_err(|_| PipelineError::Failed)?;
-        let Reading { pieces, mut reach, quoted, sentences } = reading;
+        let permit = inner.queue.admit(bytes, terms.lane)?;
+        let Reading { pieces, mut reach, quoted, sentences } =
+            self.prepared(message, trace).await?;
+        let of = |tokens: &Tokens| tokens.ids.len();
+        let pieces_tokens = pieces.iter().map(|piece| of(&piece.tokens));
+        permit.measured(pieces_tokens.chain(sentences.iter().map(|s| of(&s.tokens))).sum());
         reach.foreign = inner.info.is_foreign(reach.language);
         let (pieces, fresh): (Vec<_>, Vec<_>) =
             pieces.into_iter().map(|piece| (piece.tokens, piece.fresh)).unzip();
-        let logits = self.logits(pieces, &permit).await?;
+        let logits = self.logits(pieces, &permit, terms).await?;
         let windows: Vec<Window> =
             logits.into_iter().zip(fresh).map(|(logits, fresh)| Window { logits, fresh }).collect();
         let verdict = inner.calibration.document(&windows, reach, &inner.info.id);
         let verdict = verdict.ok_or_else(|| {
             tracing::error!("the model answered with something that is not a number");
+            counter!("klankbord_worker_failures_total", "reason" => "not_a_number").increment(1);
             PipelineError::Failed
         })?;
         // Without an intent there is nothing to point at.
@@ -277,10 +306,33 @@ impl Pipeline {
         if verdict.primary.is_some() {
             (ranges, tokens) = sentences.into_iter().map(|s| (s.range, s.tokens)).unzip();
         }
-        let logits = self.logits(tokens, &permit).await?;
+        let logits = self.logits(tokens, &permit, terms).await?;
         let sentences: Vec<_> = ranges.into_iter().zip(logits).collect();
         let spans = inner.calibration.spans(&verdict, &sentences);
+        histogram!("klankbord_message_seconds", "lane" => terms.lane.name())
+            .record(begun.elapsed());
         Ok((verdict, Provenance { spans, quoted }))
+    }
+
+    /// What is to be read of a message, made on a thread for that.
+    async fn prepared(&self, message: Message, trace: bool) -> Result<Reading, PipelineError> {
+        let inner = &self.0;
+        let (told, reading) = oneshot::channel();
+        let tokeniser = Arc::clone(&inner.tokeniser);
+        let reads_context = inner.info.reads_context;
+        inner.tokenising.spawn_fifo(move || {
+            if told.is_closed() {
+                counter!("klankbord_dropped_total", "reason" => "cancelled").increment(1);
+                return;
+            }
+            let clock = Instant::now();
+            if let Some(reading) = prepare(&tokeniser, &message, reads_context, trace) {
+                histogram!("klankbord_tokenise_seconds").record(clock.elapsed());
+                let _ = told.send(reading);
+            }
+        });
+        // A channel closed without an answer means that its stage failed.
+        reading.await.map_err(|_| PipelineError::Failed)
     }
 
     /// Logits of what belongs to one message, in order. Only so many wait in the queue at once, so
@@ -289,12 +341,17 @@ impl Pipeline {
         &self,
         pieces: Vec<Tokens>,
         permit: &Arc<Permit>,
+        terms: Terms,
     ) -> Result<Vec<Logits>, PipelineError> {
         let read = |tokens: Tokens| async {
             let (reply, logits) = oneshot::channel();
-            self.0.queue.push(Job { tokens, reply, permit: Arc::clone(permit) });
+            let (permit, since) = (Arc::clone(permit), Instant::now());
+            self.0.queue.push(Job { tokens, reply, permit, terms, since });
             let logits = logits.await.map_err(|_| PipelineError::Failed)?;
-            logits.map_err(|_| PipelineError::Failed)
+            logits.map_err(|unread| match unread {
+                Unread::Failed => PipelineError::Failed,
+                Unread::Expired => PipelineError::Expired,
+            })
         };
         stream::iter(pieces).map(read).buffered(AT_ONCE).try_collect().await
     }

@@ -1,4 +1,4 @@
-//! Tracing set-up. Logs go to standard error: lines for people on a terminal, JSON elsewhere.
+//! Logging, metrics and traces. Logs go to standard error: lines for people on a terminal, JSON elsewhere.
 //!
 //! Message text never reaches a log. The crate's own events carry sizes, counts and codes only, and
 //! the libraries below it are held to their warnings unless `KLANKBORD_LOG` names them. Records of
@@ -6,12 +6,19 @@
 //! normalises. A panic is logged with its place only, since its message may quote what it choked
 //! on. This module depends on nothing else in the crate.
 
+mod metrics;
+pub mod traces;
+
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+pub use metrics::Metrics;
+pub use traces::Traces;
 
 /// Environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`, such as
 /// `klankbord=debug`.
@@ -38,32 +45,33 @@ pub enum TelemetryError {
     /// Something else in this process has set it up.
     #[error("logging is already set up")]
     AlreadySet(#[source] TryInitError),
+    /// There can be no traces.
+    #[error("traces cannot be sent there")]
+    Traces(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// Metrics could not be set up.
+    #[error("metrics cannot be set up")]
+    Metrics(#[source] metrics_exporter_prometheus::BuildError),
 }
 
-/// Sets up logging for the whole process.
+/// Sets up logging, and traces where there are to be any, for the whole process.
 ///
 /// # Errors
 /// [`TelemetryError`] where the filter is not valid, or where it was set up before.
-pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+pub fn init(format: LogFormat, traces: Option<&Traces>) -> Result<(), TelemetryError> {
     let filter = match std::env::var(FILTER_VARIABLE) {
         Ok(filter) => EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?,
         Err(_) => EnvFilter::new(DEFAULT_FILTER),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
-    let set = match (format, terminal) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match (format, terminal) {
         (LogFormat::Human, _) | (LogFormat::Auto, true) => {
-            tracing_subscriber::util::SubscriberInitExt::try_init(
-                subscriber.with_ansi(terminal).with_target(false).finish(),
-            )
+            lines.with_ansi(terminal).with_target(false).boxed()
         }
-        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            tracing_subscriber::util::SubscriberInitExt::try_init(
-                subscriber.json().flatten_event(true).finish(),
-            )
-        }
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => lines.json().flatten_event(true).boxed(),
     };
-    set.map_err(TelemetryError::AlreadySet)?;
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+    registry.with(traces.map(Traces::layer)).try_init().map_err(TelemetryError::AlreadySet)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();

@@ -78,6 +78,7 @@ async fn every_call_is_logged_once_and_no_text_ever() {
     let request = pb::ClassifyRequest {
         message: Some(pb::Message { context: CANARY.into(), ..message(CANARY, CANARY) }),
         spans: false,
+        lane: 0,
     };
     assert!(!format!("{request:?}").contains(CANARY), "nor by way of Debug");
     client.classify(request).await.unwrap();
@@ -87,16 +88,22 @@ async fn every_call_is_logged_once_and_no_text_ever() {
     broken.push(0xff);
     let too_long = CANARY.repeat(MAX_TEXT_BYTES / CANARY.len() + 1);
     let request =
-        pb::ClassifyRequest { message: Some(message("", too_long.clone())), spans: false };
+        pb::ClassifyRequest { message: Some(message("", too_long.clone())), spans: false, lane: 0 };
     client.classify(request).await.unwrap_err();
     assert_eq!(next(&mut calls).await, logged("Classify", "InvalidArgument", 1));
     let messages = vec![message("", broken), message("", CANARY)];
-    client.classify_batch(pb::ClassifyBatchRequest { messages, spans: false }).await.unwrap();
+    client
+        .classify_batch(pb::ClassifyBatchRequest { messages, spans: false, lane: 0 })
+        .await
+        .unwrap();
     assert_eq!(next(&mut calls).await, logged("ClassifyBatch", "Ok", 2));
 
     // Too large to be read: the service itself never sees it, the log does.
     let messages = vec![message("", too_long); 600];
-    client.classify_batch(pb::ClassifyBatchRequest { messages, spans: false }).await.unwrap_err();
+    client
+        .classify_batch(pb::ClassifyBatchRequest { messages, spans: false, lane: 0 })
+        .await
+        .unwrap_err();
     assert_eq!(next(&mut calls).await, logged("ClassifyBatch", "OutOfRange", 0));
 
     // A caller that goes away in the middle of a call.

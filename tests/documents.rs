@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use futures::future::join_all;
+use klankbord::batch::lane::Terms;
 use klankbord::document::{LeaveOut, Parts, trimmed};
 use klankbord::message::{Intent, MAX_TEXT_BYTES, Message, Provenance, Verdict};
 use klankbord::pipeline::Pipeline;
@@ -36,7 +37,7 @@ async fn classify(text: impl Into<String>) -> Verdict {
 }
 
 async fn trace(text: impl Into<String>) -> (Verdict, Provenance) {
-    pipeline().trace(Message::new("", text).unwrap()).await.unwrap()
+    pipeline().trace(Message::new("", text).unwrap(), Terms::default()).await.unwrap()
 }
 
 fn labels(verdict: &Verdict) -> ([bool; 4], &str, bool) {

@@ -20,7 +20,7 @@ async fn words_that_carry_a_label_weigh_most_and_the_verdict_is_the_usual_one() 
     let asked = |label| pb::ExplainRequest { message: Some(message("m1", TEXT)), label };
     let explain = asked(Some(Label::Intent(pb::Intent::Complaint.into())));
     let reply = client.explain(explain).await.unwrap().into_inner();
-    let request = pb::ClassifyRequest { message: Some(message("m1", TEXT)), spans: false };
+    let request = pb::ClassifyRequest { message: Some(message("m1", TEXT)), spans: false, lane: 0 };
     let verdict = client.classify(request).await.unwrap().into_inner().verdict;
     assert_eq!(reply.verdict, verdict);
     let words: Vec<&str> =

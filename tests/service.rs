@@ -20,7 +20,7 @@ use tonic_types::{RpcStatusExt as _, StatusExt as _};
 type Client = ClassifierClient<Channel>;
 
 async fn classify(client: &mut Client, message: pb::Message) -> Result<pb::Verdict, Status> {
-    let request = pb::ClassifyRequest { message: Some(message), spans: false };
+    let request = pb::ClassifyRequest { message: Some(message), spans: false, lane: 0 };
     let reply = client.classify(request).await?.into_inner();
     Ok(reply.verdict.expect("a reply has a verdict"))
 }
@@ -30,7 +30,7 @@ async fn batch(
     messages: Vec<pb::Message>,
 ) -> Result<Vec<BatchOutcome>, Status> {
     let reply = client
-        .classify_batch(pb::ClassifyBatchRequest { messages, spans: false })
+        .classify_batch(pb::ClassifyBatchRequest { messages, spans: false, lane: 0 })
         .await?
         .into_inner();
     Ok(reply.results.into_iter().map(|r| r.result.expect("one of the two is set")).collect())
@@ -69,9 +69,11 @@ async fn alone_in_a_batch_or_on_a_stream_a_message_gets_the_same_verdict() {
         .collect();
     assert_eq!(together, alone, "order kept, every bit the same");
 
-    let requests = own_messages()
-        .into_iter()
-        .map(|message| pb::ClassifyStreamRequest { message: Some(message), spans: false });
+    let requests = own_messages().into_iter().map(|message| pb::ClassifyStreamRequest {
+        message: Some(message),
+        spans: false,
+        lane: 0,
+    });
     let stream = client.classify_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
     let replies: BTreeMap<_, _> =
         stream.map(|reply| reply.unwrap()).map(|reply| (reply.index, reply)).collect().await;
@@ -198,8 +200,10 @@ async fn the_longest_text_that_is_allowed_is_answered() {
 async fn a_unary_error_carries_its_details() {
     let server = Running::start(ServerConfig::default()).await;
     let mut client = server.client().await;
-    let missing =
-        client.classify(pb::ClassifyRequest { message: None, spans: false }).await.unwrap_err();
+    let missing = client
+        .classify(pb::ClassifyRequest { message: None, spans: false, lane: 0 })
+        .await
+        .unwrap_err();
     let blank = classify(&mut client, message("1", " ")).await.unwrap_err();
     for (status, field) in [(missing, "message"), (blank, "message.text")] {
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -240,7 +244,7 @@ async fn unknown_values_and_hints_are_tolerated() {
 
 #[tokio::test]
 async fn a_request_above_the_limit_is_refused_and_the_connection_lives_on() {
-    let config = ServerConfig::default().with_max_request_bytes(128 * 1024).unwrap();
+    let config = ServerConfig::of([("limits.max_request_bytes", "131072")]).unwrap();
     let server = Running::start(config).await;
     let mut client = server.client().await;
     let messages = vec![message("", "x".repeat(MAX_TEXT_BYTES)); 5];
@@ -256,7 +260,7 @@ async fn a_bad_item_does_not_end_a_stream() {
     let requests = vec![
         item("first", TEXTS[0]),
         item("blank", ""),
-        pb::ClassifyStreamRequest { message: None, spans: false },
+        pb::ClassifyStreamRequest { message: None, spans: false, lane: 0 },
         pb::ClassifyStreamRequest {
             message: Some(pb::Message {
                 id: vec![0xff],
@@ -264,6 +268,7 @@ async fn a_bad_item_does_not_end_a_stream() {
                 ..Default::default()
             }),
             spans: false,
+            lane: 0,
         },
         item("last", TEXTS[2]),
     ];
@@ -294,7 +299,7 @@ async fn spans_are_told_where_asked_and_the_verdict_stays_the_same() {
     let plain = classify(&mut client, message("1", text)).await.unwrap();
     assert!(plain.spans.is_empty() && plain.quoted.is_empty());
 
-    let request = pb::ClassifyRequest { message: Some(message("1", text)), spans: true };
+    let request = pb::ClassifyRequest { message: Some(message("1", text)), spans: true, lane: 0 };
     let told = client.classify(request).await.unwrap().into_inner().verdict.unwrap();
     let cut = |start: u32, end: u32| &text[start as usize..end as usize];
     assert_eq!(told.quoted.len(), 1);
@@ -304,10 +309,12 @@ async fn spans_are_told_where_asked_and_the_verdict_stays_the_same() {
     let verdict = pb::Verdict { spans: vec![], quoted: vec![], ..told.clone() };
     assert_eq!(verdict, plain);
 
-    let request = pb::ClassifyBatchRequest { messages: vec![message("1", text)], spans: true };
+    let request =
+        pb::ClassifyBatchRequest { messages: vec![message("1", text)], spans: true, lane: 0 };
     let reply = client.classify_batch(request).await.unwrap().into_inner();
     assert_eq!(reply.results[0].result, Some(BatchOutcome::Verdict(told.clone())));
-    let request = pb::ClassifyStreamRequest { message: Some(message("1", text)), spans: true };
+    let request =
+        pb::ClassifyStreamRequest { message: Some(message("1", text)), spans: true, lane: 0 };
     let stream = client.classify_stream(tokio_stream::iter([request])).await.unwrap();
     let reply = stream.into_inner().next().await.unwrap().unwrap();
     assert_eq!(support::verdict(reply), told);
@@ -317,7 +324,7 @@ async fn spans_are_told_where_asked_and_the_verdict_stays_the_same() {
 /// and every reply is there once it does read.
 #[tokio::test]
 async fn a_slow_reader_slows_only_itself() {
-    let config = ServerConfig::default().with_stream_window(2).unwrap();
+    let config = ServerConfig::of([("limits.stream_window", "2")]).unwrap();
     let server = Running::start(config).await;
     let (mut slow, mut other) = (server.client().await, server.client().await);
     let (send, requests) = tokio::sync::mpsc::channel(1);
@@ -346,7 +353,7 @@ async fn a_slow_reader_slows_only_itself() {
 
 #[tokio::test]
 async fn a_call_too_many_is_told_when_to_come_back() {
-    let server = Running::start(ServerConfig::default().with_max_calls(1).unwrap()).await;
+    let server = Running::start(ServerConfig::of([("limits.max_calls", "1")]).unwrap()).await;
     let (mut first, mut second) = (server.client().await, server.client().await);
     let (send, requests) = tokio::sync::mpsc::channel(1);
     let mut open = first.classify_stream(ReceiverStream::new(requests)).await.unwrap().into_inner();

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use klankbord::message::Message;
 use klankbord::model::bundle::Bundle;
 use klankbord::model::kernel::Kernel;
-use klankbord::pipeline::{Arithmetic, Pipeline, Precision};
+use klankbord::pipeline::{Arithmetic, Pipeline, Precision, Room};
 use klankbord::tokenise::Tokeniser;
 
 use super::quick;
@@ -38,7 +38,7 @@ pub fn bundle() -> Bundle {
 /// The pipeline around it, in int8.
 pub fn pipeline(kernel: Kernel) -> Pipeline {
     let arithmetic = Arithmetic { precision: Precision::Int8, kernel: Some(kernel) };
-    Pipeline::load_with(Some(&model()), arithmetic).expect("the pipeline starts")
+    Pipeline::load_with(Some(&model()), arithmetic, Room::default()).expect("the pipeline starts")
 }
 
 /// Messages and their lengths in tokens, in the order in which they arrive.

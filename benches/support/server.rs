@@ -1,9 +1,12 @@
 //! A server to call, in a process of its own or in this one, and what the system says of a process.
 //!
-//! May depend on the crate's public items, its `rpc` and tokio.
+//! May depend on the crate's public items, its `rpc` and tokio. Not every bench uses all of it.
+#![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::ValueEnum as _;
@@ -11,6 +14,7 @@ use klankbord::config::ServerConfig;
 use klankbord::model::kernel::Kernel;
 use klankbord::pipeline::Pipeline;
 use klankbord::rpc;
+use klankbord::rpc::Guard;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -22,25 +26,39 @@ pub type Client = ClassifierClient<Channel>;
 pub struct Server {
     address: String,
     child: Option<Child>,
+    log: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Server {
     /// `klankbord serve` with its settings as they are. Its log is written, to nowhere.
     pub fn start(kernel: Kernel) -> Self {
+        Self::start_with_log(kernel, Stdio::null())
+    }
+
+    /// The same; its log is kept for [`Server::ended`].
+    pub fn start_logged(kernel: Kernel) -> Self {
+        Self::start_with_log(kernel, Stdio::piped())
+    }
+
+    fn start_with_log(kernel: Kernel, log: Stdio) -> Self {
         let kernel = kernel.to_possible_value().expect("a kernel has a name");
         let mut child = Command::new(env!("CARGO_BIN_EXE_klankbord"))
             .args(["--precision", "int8", "--kernel", kernel.get_name(), "--model"])
             .arg(crate::support::messages::model())
             .args(["serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the server starts");
+        // Read as it comes: a pipe holds little.
+        let log = child.stderr.take().map(|log| {
+            std::thread::spawn(move || BufReader::new(log).lines().map_while(Result::ok).collect())
+        });
         let mut line = String::new();
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut line).expect("the server says where it listens");
         let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Server { address, child: Some(child) }
+        Server { address, child: Some(child), log }
     }
 
     /// One in this process, around `pipeline`: for a profiler, say.
@@ -48,8 +66,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let forever = std::future::pending();
-        tokio::spawn(rpc::run(listener, pipeline, ServerConfig::default(), forever));
-        Server { address, child: None }
+        tokio::spawn(rpc::run(
+            listener,
+            pipeline,
+            Guard::default(),
+            ServerConfig::default(),
+            forever,
+        ));
+        Server { address, child: None, log: None }
     }
 
     /// What is said of where it runs.
@@ -80,6 +104,27 @@ impl Server {
             line.split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib / 1024.0)
         };
         Some(Memory { now: mib("VmRSS:")?, most: mib("VmHWM:")? })
+    }
+
+    /// Tells it to stop, as a supervisor would.
+    pub fn terminate(&mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.process()]).status();
+        assert!(told.expect("there is kill").success());
+    }
+
+    /// Waits for its end: whether it was a good one, and its calls by code, as its log has them.
+    pub fn ended(mut self) -> (bool, BTreeMap<String, usize>) {
+        let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        let mut calls = BTreeMap::new();
+        for line in lines {
+            let event: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+            if event["message"] == "call" {
+                let code = event["code"].as_str().unwrap_or_default().to_owned();
+                *calls.entry(code).or_default() += 1;
+            }
+        }
+        (status.is_some_and(|status| status.success()), calls)
     }
 
     fn process(&self) -> String {

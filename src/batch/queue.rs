@@ -1,40 +1,65 @@
-//! Accepted messages waiting to be read, first come first served, bounded.
+//! Accepted messages waiting to be read, in two lanes, bounded.
 //!
 //! A message counts against the bounds from the moment it is accepted, before it is tokenised, until
-//! its answer is delivered or nobody waits for it any more. May depend on: `batch::plan`,
-//! `tokenise`, `model::labels`.
+//! its answer is delivered or nobody waits for it any more. No token is shorter than a byte, so the bound
+//! on bytes is one on tokens. May depend on: `batch::{lane, plan}`, `tokenise`, `model::labels`.
 
-use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use metrics::{counter, gauge, histogram};
 use tokio::sync::{Notify, oneshot};
 
-use super::plan::{Budget, Cost, Limits, fits};
+use super::lane::{Lane, Lanes, Taken, Terms};
+use super::plan::{Budget, Cost, Limits};
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
 
 /// How much may be accepted and not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most messages.
+    /// Most messages. Bulk may have seven in eight of them.
     pub messages: usize,
-    /// Most bytes of text in all.
+    /// Most bytes of text in all. Bulk may have seven in eight of them.
     pub bytes: usize,
+    /// Longest that a call may expect to wait in the interactive and in the bulk lane; one that would wait longer
+    /// is refused as it comes in.
+    pub wait: [Duration; 2],
 }
 
-/// The model gave no answer for this very message.
+impl Bounds {
+    /// Most messages and bytes that may be accepted when one more of a lane comes.
+    fn of(&self, lane: Lane) -> (usize, usize) {
+        let part = |all: usize| all - all / 8;
+        match lane {
+            Lane::Interactive => (self.messages, self.bytes),
+            Lane::Bulk => (part(self.messages), part(self.bytes)),
+        }
+    }
+}
+
+/// Why a job has no logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed;
+pub enum Unread {
+    /// The model gave no answer for this very message.
+    Failed,
+    /// The deadline passed before its turn came.
+    Expired,
+}
 
 /// A tokenised message and who waits for its logits.
 pub struct Job {
     /// What to read.
     pub tokens: Tokens,
     /// Where the answer goes; closed when nobody waits any more.
-    pub reply: oneshot::Sender<Result<Logits, Failed>>,
+    pub reply: oneshot::Sender<Result<Logits, Unread>>,
     /// Its place among the accepted; the windows of a long text share one.
     pub permit: Arc<Permit>,
+    /// On what terms it is read.
+    pub terms: Terms,
+    /// Since when it waits.
+    pub since: Instant,
 }
 
 /// Why a message is not accepted.
@@ -48,12 +73,13 @@ pub enum Refused {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
-    /// Tokens of those jobs.
-    tokens: usize,
-    /// Accepted and not yet answered: messages, bytes.
+    lanes: Lanes,
+    /// Accepted and not yet answered: messages and bytes in all.
     messages: usize,
     bytes: usize,
+    /// Of those, messages by lane, and tokens; of one that is not tokenised yet, its bytes.
+    by_lane: [usize; 2],
+    tokens: [usize; 2],
     /// Messages per second that the worker has lately done; 0 before the first batch.
     rate: f64,
     /// What a token has lately cost the thread that read it.
@@ -62,6 +88,17 @@ struct State {
     closed: bool,
     /// The worker should end once nothing waits.
     ended: bool,
+    /// Threads that read.
+    callers: usize,
+}
+
+impl State {
+    /// Shows how much of a lane is accepted, and how much text in all.
+    fn show(&self, lane: Lane) {
+        let messages = self.by_lane[lane as usize] as f64;
+        gauge!("klankbord_queue_messages", "lane" => lane.name()).set(messages);
+        gauge!("klankbord_queue_bytes").set(self.bytes as f64);
+    }
 }
 
 /// The queue between callers and the worker.
@@ -75,7 +112,19 @@ pub struct Queue {
 /// A message's place among the accepted; given up when dropped.
 pub struct Permit {
     queue: Arc<Queue>,
+    lane: Lane,
     bytes: usize,
+    tokens: AtomicUsize,
+}
+
+impl Permit {
+    /// Says how many tokens there really are to read.
+    pub fn measured(&self, tokens: usize) {
+        let mut state = self.queue.lock();
+        let before = self.tokens.swap(tokens, Ordering::Relaxed);
+        let all = &mut state.tokens[self.lane as usize];
+        *all = *all - before + tokens;
+    }
 }
 
 impl Drop for Permit {
@@ -83,6 +132,9 @@ impl Drop for Permit {
         let mut state = self.queue.lock();
         state.messages -= 1;
         state.bytes -= self.bytes;
+        state.by_lane[self.lane as usize] -= 1;
+        state.tokens[self.lane as usize] -= self.tokens.load(Ordering::Relaxed);
+        state.show(self.lane);
         if state.messages == 0 {
             self.queue.idle.notify_waiters();
         }
@@ -96,31 +148,58 @@ impl Queue {
         Arc::new(Queue { state, arrived: Condvar::new(), idle: Notify::new(), bounds })
     }
 
+    /// Whether a call may come in: what it would have to wait for must not take longer than its lane allows.
+    /// What belongs to a call that came in is not refused for the time that it takes.
+    ///
+    /// # Errors
+    /// [`Refused`] where it would wait too long or the queue is closed.
+    pub fn ready(&self, lane: Lane) -> Result<(), Refused> {
+        let state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        let Some(cost) = state.cost.per_token() else { return Ok(()) };
+        let [interactive, bulk] = state.tokens;
+        let ahead = match lane {
+            Lane::Interactive => interactive,
+            Lane::Bulk => interactive + bulk,
+        };
+        let wait = cost.mul_f64(ahead as f64 / state.callers.max(1) as f64);
+        match wait.checked_sub(self.bounds.wait[lane as usize]) {
+            Some(over) if !over.is_zero() => {
+                let retry_after = over.clamp(Duration::from_millis(10), Duration::from_secs(60));
+                Err(Refused::Full { retry_after })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Accepts a message with `bytes` of text, or says why not. A message larger than the bound on
     /// bytes is accepted when it is alone, so that none is refused for ever.
     ///
     /// # Errors
     /// [`Refused`] where a bound is reached or the queue is closed.
-    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Arc<Permit>, Refused> {
+    pub fn admit(self: &Arc<Self>, bytes: usize, lane: Lane) -> Result<Arc<Permit>, Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed);
         }
-        let fits = state.bytes.saturating_add(bytes) <= self.bounds.bytes || state.messages == 0;
-        if state.messages >= self.bounds.messages || !fits {
+        let (most_messages, most_bytes) = self.bounds.of(lane);
+        let fits = state.bytes.saturating_add(bytes) <= most_bytes || state.messages == 0;
+        if state.messages >= most_messages || !fits {
             return Err(Refused::Full { retry_after: retry_after(&state) });
         }
         state.messages += 1;
         state.bytes += bytes;
-        Ok(Arc::new(Permit { queue: Arc::clone(self), bytes }))
+        state.by_lane[lane as usize] += 1;
+        state.tokens[lane as usize] += bytes;
+        state.show(lane);
+        Ok(Arc::new(Permit { queue: Arc::clone(self), lane, bytes, tokens: bytes.into() }))
     }
 
     /// Hands an accepted, tokenised message to the worker.
     pub fn push(&self, job: Job) {
-        let mut state = self.lock();
-        state.tokens += job.tokens.ids.len();
-        state.jobs.push_back(job);
-        drop(state);
+        self.lock().lanes.push(job);
         self.arrived.notify_one();
     }
 
@@ -133,34 +212,34 @@ impl Queue {
     pub fn next(&self, budget: Budget, callers: usize) -> Option<Vec<Job>> {
         loop {
             let mut state = self.lock();
-            while state.jobs.is_empty() {
+            while state.lanes.is_empty() {
                 if state.ended {
                     return None;
                 }
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            let share = state.tokens.div_ceil(callers.max(1));
+            state.callers = callers;
             let limits = budget.limits(state.cost.per_token());
+            let lane = state.lanes.turn(limits);
+            let share = state.lanes.tokens(lane).div_ceil(callers.max(1));
             let limits = Limits { tokens: limits.tokens.min(share), ..limits };
-            let (mut batch, mut cancelled, mut tokens) = (Vec::new(), Vec::new(), 0);
-            while let Some(job) = state.jobs.front() {
-                let length = job.tokens.ids.len();
-                let waited_for = !job.reply.is_closed();
-                if waited_for && !fits(batch.len(), tokens, length, limits) {
-                    break;
-                }
-                state.tokens -= length;
-                let Some(job) = state.jobs.pop_front() else { break };
-                if waited_for {
-                    tokens += length;
-                    batch.push(job);
-                } else {
-                    cancelled.push(job);
-                }
-            }
+            let now = Instant::now();
+            let Taken { batch, cancelled, expired } = state.lanes.take(lane, limits, now);
             // Dropping a job takes the lock to give up its place, so it must be free by then.
             drop(state);
-            drop(cancelled);
+            let dropped = [("cancelled", &cancelled), ("expired", &expired)];
+            for (reason, jobs) in dropped.into_iter().filter(|(_, jobs)| !jobs.is_empty()) {
+                counter!("klankbord_dropped_total", "reason" => reason)
+                    .increment(jobs.len() as u64);
+            }
+            for job in expired {
+                let _ = job.reply.send(Err(Unread::Expired));
+            }
+            for job in &batch {
+                let wait = now.saturating_duration_since(job.since);
+                histogram!("klankbord_queue_wait_seconds", "lane" => job.terms.lane.name())
+                    .record(wait);
+            }
             if !batch.is_empty() {
                 return Some(batch);
             }
@@ -217,113 +296,10 @@ impl Queue {
 /// When half of what is accepted should be done, at the rate of late. Windows of long texts wait as
 /// jobs of their own.
 fn retry_after(state: &State) -> Duration {
-    let waiting = state.messages.max(state.jobs.len()) as f64;
+    let waiting = state.messages as f64;
     let seconds = if state.rate > 0.0 { waiting / 2.0 / state.rate } else { 1.0 };
     Duration::from_secs_f64(seconds.clamp(0.05, 30.0))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tokens(count: usize) -> Tokens {
-        Tokens::new(vec![1; count])
-    }
-
-    type Reply = oneshot::Receiver<Result<Logits, Failed>>;
-
-    fn push(queue: &Arc<Queue>, length: usize) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        let permit = queue.admit(10).ok().unwrap();
-        queue.push(Job { tokens: tokens(length), reply, permit });
-        answer
-    }
-
-    const BOUNDS: Bounds = Bounds { messages: 3, bytes: 100 };
-    const BUDGET: Budget =
-        Budget { time: Duration::from_millis(10), least: 20, most: 40, messages: 8 };
-
-    #[test]
-    fn gives_out_in_order_within_limits_and_ends() {
-        let queue = Queue::new(BOUNDS);
-        let _answers: Vec<_> = [9, 10, 5].map(|n| push(&queue, n)).into();
-        let lengths = |batch: Vec<Job>| -> Vec<usize> {
-            batch.iter().map(|job| job.tokens.ids.len()).collect()
-        };
-        assert_eq!(queue.next(BUDGET, 1).map(lengths), Some(vec![9, 10]));
-        queue.end();
-        assert_eq!(queue.next(BUDGET, 1).map(lengths), Some(vec![5]));
-        assert!(queue.next(BUDGET, 1).is_none());
-        assert_eq!(queue.admit(1).err(), Some(Refused::Closed));
-    }
-
-    #[test]
-    fn batches_grow_as_far_as_measured_cost_allows() {
-        let queue = Queue::new(Bounds { messages: 100, bytes: 10_000 });
-        let _answers: Vec<_> = (0..60).map(|_| push(&queue, 5)).collect();
-        let tokens = || queue.next(BUDGET, 1).unwrap().len() * 5;
-        assert_eq!(tokens(), 20, "nothing is measured yet");
-        queue.note((4, 20), Duration::from_micros(20 * 300), 1);
-        assert_eq!(tokens(), 30, "10 ms at 0.3 ms a token, in whole messages");
-        for _ in 0..50 {
-            queue.note((4, 20), Duration::from_micros(20), 1);
-        }
-        assert_eq!(tokens(), 40);
-    }
-
-    #[test]
-    fn refuses_over_its_bounds_and_says_when_to_come_back() {
-        let queue = Queue::new(BOUNDS);
-        let first = queue.admit(60).ok();
-        assert!(matches!(queue.admit(60), Err(Refused::Full { .. })), "by bytes");
-        let _rest = [queue.admit(20).ok(), queue.admit(20).ok()];
-        queue.note((3, 30), Duration::from_secs(1), 1);
-        let Err(Refused::Full { retry_after }) = queue.admit(0) else { panic!("by messages") };
-        assert_eq!(retry_after, Duration::from_millis(500));
-        drop(first);
-        assert!(queue.admit(20).is_ok());
-    }
-
-    #[test]
-    fn a_message_larger_than_the_bound_is_accepted_alone() {
-        let queue = Queue::new(BOUNDS);
-        let large = queue.admit(1_000);
-        assert!(large.is_ok());
-        assert!(matches!(queue.admit(1), Err(Refused::Full { .. })));
-    }
-
-    #[test]
-    fn what_nobody_waits_for_is_not_read_and_gives_up_its_place() {
-        let queue = Queue::new(BOUNDS);
-        drop(push(&queue, 5));
-        let _kept = push(&queue, 6);
-        let batch = queue.next(BUDGET, 1).unwrap();
-        assert_eq!(batch.len(), 1);
-        assert_eq!(batch[0].tokens.ids.len(), 6);
-        assert_eq!(queue.accepted(), 1);
-    }
-
-    #[test]
-    fn places_of_the_cancelled_are_free_even_if_nothing_else_waits() {
-        let queue = Queue::new(BOUNDS);
-        drop(push(&queue, 5));
-        queue.end();
-        assert!(queue.next(BUDGET, 1).is_none());
-        assert_eq!(queue.accepted(), 0);
-    }
-
-    #[tokio::test]
-    async fn idle_comes_when_the_last_is_answered() {
-        let queue = Queue::new(BOUNDS);
-        queue.idle().await;
-        let permit = queue.admit(1).ok().unwrap();
-        let waiting = tokio::spawn({
-            let queue = Arc::clone(&queue);
-            async move { queue.idle().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(permit);
-        waiting.await.unwrap();
-    }
-}
+mod tests;

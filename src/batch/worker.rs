@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use metrics::{counter, histogram};
 use rayon::ThreadPoolBuilder;
 
 use super::plan::Budget;
-use super::queue::{Failed, Job, Queue};
+use super::queue::{Job, Queue, Unread};
 use crate::model::engine::Engine;
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
@@ -37,7 +38,11 @@ pub fn start(
                 let tokens = batch.iter().map(|job| job.tokens.ids.len()).sum();
                 let (size, clock) = ((batch.len(), tokens), Instant::now());
                 serve(&*engine, batch);
-                queue.note(size, clock.elapsed(), callers);
+                let took = clock.elapsed();
+                queue.note(size, took, callers);
+                histogram!("klankbord_encode_seconds").record(took);
+                histogram!("klankbord_batch_messages").record(size.0 as f64);
+                histogram!("klankbord_batch_tokens").record(size.1 as f64);
             }
         })
     };
@@ -47,13 +52,13 @@ pub fn start(
 /// Reads a batch and answers each of its messages.
 fn serve(engine: &dyn Engine, batch: Vec<Job>) {
     let tokens: Vec<&Tokens> = batch.iter().map(|job| &job.tokens).collect();
-    let answers: Vec<Result<Logits, Failed>> = match read(engine, &tokens) {
+    let answers: Vec<Result<Logits, Unread>> = match read(engine, &tokens) {
         Some(logits) => logits.into_iter().map(Ok).collect(),
-        None if tokens.len() == 1 => vec![Err(Failed)],
+        None if tokens.len() == 1 => vec![Err(Unread::Failed)],
         None => {
             tracing::warn!(messages = tokens.len(), "a batch failed; reading its messages alone");
             let alone = |tokens: &&Tokens| read(engine, &[*tokens]).and_then(|mut l| l.pop());
-            tokens.iter().map(|tokens| alone(tokens).ok_or(Failed)).collect()
+            tokens.iter().map(|tokens| alone(tokens).ok_or(Unread::Failed)).collect()
         }
     };
     for (job, answer) in batch.into_iter().zip(answers) {
@@ -67,21 +72,23 @@ fn serve(engine: &dyn Engine, batch: Vec<Job>) {
 /// Logits of each message, or nothing if the model fails, panics, or miscounts.
 fn read(engine: &dyn Engine, tokens: &[&Tokens]) -> Option<Vec<Logits>> {
     let result = catch_unwind(AssertUnwindSafe(|| engine.logits(tokens)));
-    match result {
-        Ok(Ok(logits)) if logits.len() == tokens.len() => Some(logits),
+    let reason = match result {
+        Ok(Ok(logits)) if logits.len() == tokens.len() => return Some(logits),
         Ok(Ok(_)) => {
             tracing::error!("the model answered another number of messages than it was given");
-            None
+            "miscount"
         }
         Ok(Err(error)) => {
             tracing::error!(%error, "the model failed");
-            None
+            "error"
         }
         Err(_) => {
             tracing::error!("the model panicked");
-            None
+            "panic"
         }
-    }
+    };
+    counter!("klankbord_worker_failures_total", "reason" => reason).increment(1);
+    None
 }
 
 #[cfg(test)]
@@ -89,6 +96,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::batch::lane::{Lane, Terms};
     use crate::batch::queue::Bounds;
     use crate::model::engine::EngineError;
 
@@ -113,11 +121,19 @@ mod tests {
 
     #[test]
     fn a_culprit_fails_alone_and_the_worker_lives_on() {
-        let queue = Queue::new(Bounds { messages: 100, bytes: 100 });
+        let queue =
+            Queue::new(Bounds { messages: 100, bytes: 100, wait: [std::time::Duration::MAX; 2] });
         let ask = |ids: Vec<u32>| {
             let (reply, answer) = oneshot::channel();
-            let permit = queue.admit(0).ok().unwrap();
-            queue.push(Job { tokens: Tokens::new(ids), reply, permit });
+            let permit = queue.admit(0, Lane::Bulk).ok().unwrap();
+            let terms = Terms { lane: Lane::Bulk, deadline: None };
+            queue.push(Job {
+                tokens: Tokens::new(ids),
+                reply,
+                permit,
+                terms,
+                since: Instant::now(),
+            });
             answer
         };
         let asked: Vec<_> =
@@ -126,7 +142,7 @@ mod tests {
         let budget = Budget { time, least: 100, most: 100, messages: 100 };
         let worker = start(&queue, Arc::new(Touchy), budget).unwrap();
         let answers: Vec<_> = asked.into_iter().map(|a| a.blocking_recv().unwrap()).collect();
-        let failed = Err(Failed);
+        let failed = Err(Unread::Failed);
         let read = |n: f32| Ok([n; 8]);
         assert_eq!(answers, [read(2.0), failed, read(1.0), failed, failed, read(3.0)]);
         assert_eq!(ask(vec![7]).blocking_recv().unwrap(), read(1.0));

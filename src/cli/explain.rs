@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::explain::{Explanation, Label, explain};
 use crate::message::{InvalidMessage, Message};
-use crate::pipeline::{Arithmetic, LoadError, Pipeline, PipelineError};
+use crate::pipeline::{Arithmetic, LoadError, Pipeline, PipelineError, Room};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ pub fn run(
     if let Some(context) = &args.context {
         message = message.with_context(context.as_str())?;
     }
-    let pipeline = Pipeline::load_with(dir, arithmetic)?;
+    let pipeline = Pipeline::load_with(dir, arithmetic, Room::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = args.label.as_deref().and_then(Label::from_name);
     let explained = runtime.block_on(async {

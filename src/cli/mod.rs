@@ -9,8 +9,11 @@ mod explain;
 mod import;
 mod output;
 mod quantize;
+mod reload;
 mod serve;
+mod settings;
 mod stream;
+mod token;
 mod train;
 
 use std::error::Error;
@@ -30,9 +33,9 @@ pub struct Cli {
     /// Directory of the model [default: the one that comes with the program]
     #[arg(long, global = true, env = "KLANKBORD_MODEL", value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Arithmetic of the model's layers
-    #[arg(long, global = true, env = "KLANKBORD_PRECISION", value_enum, default_value_t)]
-    pub precision: Precision,
+    /// Arithmetic of the model's layers [default: int8]
+    #[arg(long, global = true, env = "KLANKBORD_PRECISION", value_enum)]
+    pub precision: Option<Precision>,
     /// What does the int8 products [default: the fastest that this CPU has]
     #[arg(long, global = true, env = "KLANKBORD_KERNEL", value_enum)]
     pub kernel: Option<Kernel>,
@@ -44,7 +47,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve verdicts over gRPC
-    Serve(serve::ServeArgs),
+    Serve(settings::SettingsArgs),
+    /// Print the effective configuration of the server, and where each value comes from
+    Config(settings::SettingsArgs),
+    /// Make a bearer token for a caller
+    Token(token::TokenArgs),
     /// Label messages given as arguments, in a file or on standard input
     Classify(classify::ClassifyArgs),
     /// Say what each word of a message adds to a label
@@ -70,10 +77,14 @@ const NOT_DONE: u8 = 2;
 
 /// Runs one subcommand to its end.
 pub fn run(cli: Cli) -> ExitCode {
-    let arithmetic = Arithmetic { precision: cli.precision, kernel: cli.kernel };
+    let flags = flags(&cli);
+    let precision = cli.precision.unwrap_or_default();
+    let arithmetic = Arithmetic { precision, kernel: cli.kernel };
     let model = (cli.model.as_deref(), arithmetic);
     let outcome = match cli.command {
-        Command::Serve(args) => done(serve::run(&args, model)),
+        Command::Serve(args) => done(serve::run(&args, &flags)),
+        Command::Config(args) => done(serve::print(&args, &flags)),
+        Command::Token(args) => done(token::run(&args)),
         Command::Classify(args) => classify::run(args, model),
         Command::Explain(args) => done(explain::run(&args, model)),
         Command::Eval(args) => eval::run(args, model),
@@ -85,6 +96,17 @@ pub fn run(cli: Cli) -> ExitCode {
         eprintln!("error: {}", chain(error.as_ref()));
         ExitCode::from(NOT_DONE)
     })
+}
+
+/// The model's settings that were given, by flag.
+fn flags(cli: &Cli) -> Vec<(&'static str, String)> {
+    fn name<T: clap::ValueEnum>(value: &T) -> String {
+        value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+    let path = cli.model.as_ref().map(|path| ("model", path.to_string_lossy().into_owned()));
+    let precision = cli.precision.as_ref().map(|value| ("precision", name(value)));
+    let kernel = cli.kernel.as_ref().map(|value| ("kernel", name(value)));
+    path.into_iter().chain(precision).chain(kernel).collect()
 }
 
 /// The outcome of a command that says for itself what it does.
@@ -126,6 +148,31 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn the_settings_know_the_names_of_what_can_be_chosen() {
+        use crate::config::{Kind, Setting};
+        use crate::telemetry::LogFormat;
+
+        fn names<T: clap::ValueEnum>() -> Vec<String> {
+            let values = T::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
+            values.map(|value| value.get_name().to_owned()).collect()
+        }
+        for (key, names) in [
+            ("model.precision", names::<Precision>()),
+            ("model.kernel", names::<Kernel>()),
+            ("telemetry.log_format", names::<LogFormat>()),
+        ] {
+            let Some(Kind::Choice(choices)) = Setting::find(key).map(|s| s.kind) else {
+                panic!("{key}")
+            };
+            let mut known: Vec<_> = choices.iter().map(ToString::to_string).collect();
+            let mut names = names;
+            known.sort();
+            names.sort();
+            assert_eq!(known, names, "{key}");
+        }
     }
 
     #[test]

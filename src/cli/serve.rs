@@ -1,82 +1,45 @@
 //! `klankbord serve`: loads the model, binds, serves until told to stop.
 //!
-//! Everything that can be wrong with the configuration is found before the port is bound, so a
-//! server that listens is a server that answers. Depends on the configuration, the logging, the
-//! pipeline and `rpc`.
+//! Everything that can be wrong with the configuration is found before a port is bound, so a
+//! server that listens is a server that answers. Depends on the configuration, telemetry, the
+//! pipeline, `admin` and `rpc`.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use metrics::gauge;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::config::{ConfigError, ServerConfig};
-use crate::pipeline::{Arithmetic, LoadError, Pipeline};
-use crate::rpc::{self, ServeError, Served};
-use crate::telemetry::{self, LogFormat, TelemetryError};
+use super::reload::{Loading, Reload, show};
+use super::settings::SettingsArgs;
+use crate::admin;
+use crate::batch::queue::Bounds;
+use crate::config::{Problems, ServerConfig, shown};
+use crate::model::kernel::Kernel;
+use crate::pipeline::{Arithmetic, Live, LoadError, Precision, Room};
+use crate::rpc::{self, Guard, GuardError, ServeError, Served};
+use crate::telemetry::{self, LogFormat, Metrics, TelemetryError, Traces};
 
-/// Serve verdicts over gRPC.
-#[derive(Debug, clap::Args)]
-pub struct ServeArgs {
-    /// Address and port to listen on; port 0 takes any that is free.
-    #[arg(long, env = "KLANKBORD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDR")]
-    pub listen: SocketAddr,
-
-    /// Most bytes of one encoded request.
-    #[arg(
-        long,
-        env = "KLANKBORD_MAX_REQUEST_BYTES",
-        default_value_t = ServerConfig::default().max_request_bytes(),
-        value_name = "BYTES"
-    )]
-    pub max_request_bytes: usize,
-
-    /// Most messages of one stream that are in the works or not yet read by the caller.
-    #[arg(
-        long,
-        env = "KLANKBORD_STREAM_WINDOW",
-        default_value_t = ServerConfig::default().stream_window(),
-        value_name = "MESSAGES"
-    )]
-    pub stream_window: usize,
-
-    /// Most calls to work on at once, over all connections.
-    #[arg(
-        long,
-        env = "KLANKBORD_MAX_CALLS",
-        default_value_t = ServerConfig::default().max_calls(),
-        value_name = "CALLS"
-    )]
-    pub max_calls: usize,
-
-    /// Longest time a call other than a stream may take, in seconds; callers can ask for less.
-    #[arg(long, env = "KLANKBORD_CALL_TIMEOUT_S", value_name = "SECONDS")]
-    pub call_timeout_s: Option<u64>,
-
-    /// Longest time to finish accepted calls in when told to stop, in seconds.
-    #[arg(
-        long,
-        env = "KLANKBORD_DRAIN_TIMEOUT_S",
-        default_value_t = ServerConfig::default().drain_timeout().as_secs(),
-        value_name = "SECONDS"
-    )]
-    pub drain_timeout_s: u64,
-
-    /// How to write the log, which goes to standard error.
-    #[arg(long, env = "KLANKBORD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
-    pub log_format: LogFormat,
-}
+/// How often what histograms keep is cleared away.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Why the server could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeCommandError {
-    /// A setting is out of bounds.
+    /// Settings are wrong.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] Problems),
     /// Logging could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// Certificates or tokens are wrong.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The model could not be loaded.
     #[error("the model cannot be loaded")]
     Load(#[from] LoadError),
@@ -96,62 +59,134 @@ pub enum ServeCommandError {
     Serve(#[from] ServeError),
 }
 
-impl ServeArgs {
-    fn config(&self) -> Result<ServerConfig, ConfigError> {
-        ServerConfig::default()
-            .with_max_request_bytes(self.max_request_bytes)?
-            .with_stream_window(self.stream_window)?
-            .with_max_calls(self.max_calls)?
-            .with_drain_timeout(Duration::from_secs(self.drain_timeout_s))?
-            .with_call_timeout(self.call_timeout_s.map(Duration::from_secs))
-    }
+/// What the model's settings are on the command line, by flag.
+pub type ModelFlags<'a> = &'a [(&'static str, String)];
+
+/// `klankbord config`: prints the effective configuration and where each value comes from.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn print(args: &SettingsArgs, model: ModelFlags<'_>) -> Result<(), Problems> {
+    let (values, _) = args.read(model)?;
+    print!("{}", shown(&values));
+    Ok(())
 }
 
 /// Serves until the process is told to stop by SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// [`ServeCommandError`] where the server cannot start or the transport fails.
-pub fn run(args: &ServeArgs, model: (Option<&Path>, Arithmetic)) -> Result<(), ServeCommandError> {
-    let config = args.config()?;
-    telemetry::init(args.log_format)?;
-    let pipeline = Pipeline::load_with(model.0, model.1)?;
+pub fn run(args: &SettingsArgs, model: ModelFlags<'_>) -> Result<(), ServeCommandError> {
+    let (_, config) = args.read(model)?;
+    // The checks know the same names.
+    let log = LogFormat::from_str(&config.log_format, true).unwrap_or(LogFormat::Auto);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ServeCommandError::Runtime)?;
-    let served = runtime.block_on(serve(args.listen, pipeline, config));
+    let traces = {
+        let _entered = runtime.enter();
+        config.otlp_endpoint.as_deref().map(Traces::new).transpose()
+    };
+    let traces = traces.map_err(TelemetryError::Traces)?;
+    telemetry::init(log, traces.as_ref())?;
+    let guard = Guard::new(&config)?;
+    let loading = loading(&config);
+    let metrics = config.admin_listen.map(|_| Metrics::install()).transpose();
+    let metrics = metrics.map_err(TelemetryError::Metrics)?;
+    let live = Live::from(loading.load()?);
+    let served = runtime.block_on(serve(Reload { config, loading, live, guard }, metrics));
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // Calls that outlived the drain timeout, if any, do not hold up the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(
-    address: SocketAddr,
-    pipeline: Pipeline,
-    config: ServerConfig,
-) -> Result<(), ServeCommandError> {
+fn loading(config: &ServerConfig) -> Loading {
+    let precision = Precision::from_str(&config.precision, true).unwrap_or_default();
+    let kernel = config.kernel.as_deref().and_then(|name| Kernel::from_str(name, true).ok());
+    let bounds = Bounds {
+        messages: config.queue_messages,
+        bytes: config.queue_bytes,
+        wait: [config.interactive_wait, config.bulk_wait],
+    };
+    Loading {
+        model: config.model.clone(),
+        arithmetic: Arithmetic { precision, kernel },
+        room: Room { bounds, batch_time: config.batch_time },
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeCommandError> {
+    let failed = |source| ServeCommandError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn serve(parts: Reload, metrics: Option<Metrics>) -> Result<(), ServeCommandError> {
+    let Reload { config, live, guard, .. } = &parts;
+    let (config, live, guard) = (config.clone(), live.clone(), guard.clone());
     // Before anyone can know that we are here, so that no signal is missed.
     let stop = stop_signal().map_err(ServeCommandError::Runtime)?;
-    let bind = |source| ServeCommandError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(bind)?;
-    let bound = listener.local_addr().map_err(bind)?;
+    let hangup = hangup_signal().map_err(ServeCommandError::Runtime)?;
+    let (listener, bound) = bind(config.listen).await?;
+    let (ready, readiness) = watch::channel(true);
+    let mut lines = format!("listening on {bound}\n");
+    let mut operators = tokio::task::JoinSet::new();
+    if let (Some(address), Some(metrics)) = (config.admin_listen, metrics) {
+        let (listener, bound) = bind(address).await?;
+        lines.push_str(&format!("metrics and probes on {bound}\n"));
+        gauge!("klankbord_queue_messages_limit").set(config.queue_messages as f64);
+        gauge!("klankbord_queue_bytes_limit").set(config.queue_bytes as f64);
+        gauge!("klankbord_ready").set(1.0);
+        show(live.now().model(), 1.0);
+        let tidied = metrics.clone();
+        operators.spawn(async move {
+            let mut tick = tokio::time::interval(TIDY);
+            loop {
+                tick.tick().await;
+                tidied.tidy();
+            }
+        });
+        operators.spawn(async move {
+            let forever = std::future::pending();
+            if let Err(error) = admin::run(listener, metrics, readiness, forever).await {
+                tracing::error!(%error, "metrics and probes are gone");
+            }
+        });
+    }
+    operators.spawn(parts.run(hangup));
+    let pipeline = live.now();
     let model = pipeline.model();
     tracing::info!(
         address = %bound,
         model = model.name,
         version = model.id.version,
         digest = model.id.digest,
+        tls = config.tls.is_some(),
+        tokens = config.tokens.is_some(),
         "listening"
     );
+    drop(pipeline);
     // For whoever asked for port 0. If nobody reads it, that is no reason not to serve.
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "listening on {bound}").and_then(|()| out.flush());
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
     drop(out);
 
+    let stopped = async move {
+        stop.await;
+        ready.send_replace(false);
+        gauge!("klankbord_ready").set(0.0);
+    };
     // Calls left behind have no say in when the process ends; the others are done by now.
-    if rpc::run(listener, pipeline.clone(), config, stop).await? == Served::Drained {
-        pipeline.shutdown().await;
+    if rpc::run(listener, live.clone(), guard, config, stopped).await? == Served::Drained {
+        live.now().shutdown().await;
     }
+    // Probes and metrics are there to the last.
+    drop(operators);
     tracing::info!("stopped");
     Ok(())
 }
@@ -171,6 +206,17 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Each SIGHUP. The handler is in place when this returns.
+#[cfg(unix)]
+fn hangup_signal() -> std::io::Result<BoxStream<'static, ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let hangup = signal(SignalKind::hangup())?;
+    let each =
+        stream::unfold(hangup, async |mut hangup| hangup.recv().await.map(|()| ((), hangup)));
+    Ok(each.boxed())
+}
+
 /// Completes on Ctrl-C.
 #[cfg(not(unix))]
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
@@ -180,4 +226,10 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             std::future::pending::<()>().await;
         }
     })
+}
+
+/// Elsewhere there is no such signal; files are looked at all the same.
+#[cfg(not(unix))]
+fn hangup_signal() -> std::io::Result<BoxStream<'static, ()>> {
+    Ok(stream::pending().boxed())
 }

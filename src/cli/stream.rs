@@ -12,8 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::batch::lane::Terms;
 use crate::message::{Provenance, Verdict};
-use crate::pipeline::{Arithmetic, LoadError, ModelInfo, Pipeline, PipelineError};
+use crate::pipeline::{Arithmetic, LoadError, ModelInfo, Pipeline, PipelineError, Room};
 use crate::record::{LabelledRecord, RecordError};
 
 /// Messages under way at once: enough to fill batches, and a bound on memory.
@@ -74,7 +75,7 @@ impl Classifier {
             .map_err(StreamError::Start)?;
         let pipeline = {
             let _inside = runtime.enter();
-            Pipeline::load_with(model, arithmetic)?
+            Pipeline::load_with(model, arithmetic, Room::default())?
         };
         Ok(Classifier { runtime, pipeline, trace: false })
     }
@@ -150,7 +151,10 @@ impl Classifier {
         let message = record.message().map_err(|invalid| failed(invalid.to_string()))?;
         loop {
             let read = match self.trace {
-                true => self.pipeline.trace(message.clone()).await.map(|(v, e)| (v, Some(e))),
+                true => {
+                    let traced = self.pipeline.trace(message.clone(), Terms::default()).await;
+                    traced.map(|(verdict, provenance)| (verdict, Some(provenance)))
+                }
                 false => self.pipeline.classify(message.clone()).await.map(|v| (v, None)),
             };
             match read {

@@ -1,32 +1,32 @@
-//! What every call passes on its way in and out: admission, deadline, one line in the log.
+//! What every call passes on its way in: authorisation, admission, deadline.
 //!
 //! A call above the limit is refused before its request is read, so that the memory held by
 //! requests is bounded. Health checks and reflection are not counted: a busy server is not a sick
 //! one. tonic honours `grpc-timeout` too, but answers with CANCELLED, and for a stream only until
 //! it has begun; here the code is DEADLINE_EXCEEDED, and a stream ends in time.
-//!
-//! The log has method, code, number of messages and time taken; never what a client sent, not even
-//! an unknown path. Depends on `crate::rpc::status` only.
+//! Depends on `crate::bearer` and the rest of `rpc`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::{Code, Extensions, Status};
+use tonic::{Code, Status};
 
+use crate::bearer::Bearer;
+use crate::rpc::call::Call;
+use crate::rpc::guard::Callers;
 use crate::rpc::status::RpcError;
 
 /// Methods that the log knows by name.
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 9] = [
     "/klankbord.v1.Classifier/Classify",
     "/klankbord.v1.Classifier/ClassifyBatch",
     "/klankbord.v1.Classifier/ClassifyStream",
+    "/klankbord.v1.Classifier/Explain",
     "/klankbord.v1.Classifier/GetModel",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
@@ -34,100 +34,62 @@ const METHODS: [&str; 8] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 /// How many of them count towards the limit: those of our own service.
-const COUNTED: usize = 4;
-
-/// One call, from its request's head to the last of its reply. Logged when the last holder drops
-/// it.
-pub(super) struct Call {
-    method: &'static str,
-    begun: Instant,
-    deadline: Option<Duration>,
-    items: AtomicUsize,
-    replies_later: AtomicBool,
-    code: Mutex<Option<Code>>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Call {
-    fn new(
-        method: &'static str,
-        deadline: Option<Duration>,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self {
-            method,
-            begun: Instant::now(),
-            deadline,
-            items: AtomicUsize::new(0),
-            replies_later: AtomicBool::new(false),
-            code: Mutex::new(None),
-            _permit: permit,
-        }
-    }
-
-    /// The call that a request belongs to.
-    pub(super) fn of(extensions: &Extensions) -> Arc<Self> {
-        let call = extensions.get::<Arc<Self>>().cloned();
-        call.unwrap_or_else(|| Arc::new(Self::new("other", None, None)))
-    }
-
-    /// Counts messages of the call.
-    pub(super) fn add_items(&self, items: usize) {
-        self.items.fetch_add(items, Ordering::Relaxed);
-    }
-
-    /// The call goes on after its reply has begun; [`Call::end`] will tell how it ended.
-    pub(super) fn reply_later(&self) {
-        self.replies_later.store(true, Ordering::Relaxed);
-    }
-
-    /// How the call ended. Only the first word counts.
-    pub(super) fn end(&self, code: Code) {
-        let mut end = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        end.get_or_insert(code);
-    }
-
-    /// Completes when the caller's deadline passes; never where there is none.
-    pub(super) async fn deadline(&self) {
-        match self.deadline {
-            Some(deadline) => tokio::time::sleep_until((self.begun + deadline).into()).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let elapsed = self.begun.elapsed();
-        // A call that nobody ended was dropped by the transport: its caller is gone.
-        let end = *self.code.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let code = end.unwrap_or(Code::Cancelled);
-        tracing::info!(
-            target: "klankbord::access",
-            method = self.method,
-            code = ?code,
-            items = self.items.load(Ordering::Relaxed),
-            elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-            "call"
-        );
-    }
-}
+const COUNTED: usize = 5;
+/// What anyone may ask who can connect: health.
+const OPEN: std::ops::Range<usize> = 5..7;
 
 /// Wraps the router.
 #[derive(Clone)]
 pub(super) struct Access<S> {
     inner: S,
     calls: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
     call_timeout: Option<Duration>,
+    callers: Callers,
 }
 
 impl<S> Access<S> {
-    /// Lets `max_calls` calls through at once, each for at most
+    /// Lets `max_calls` calls through at once, seven in eight of them bulk at most, each for at most
     /// `call_timeout` until its reply begins, which a stream's does at once.
-    pub(super) fn new(inner: S, max_calls: usize, call_timeout: Option<Duration>) -> Self {
-        Self { inner, calls: Arc::new(Semaphore::new(max_calls)), call_timeout }
+    pub(super) fn new(
+        inner: S,
+        max_calls: usize,
+        call_timeout: Option<Duration>,
+        callers: Callers,
+    ) -> Self {
+        let calls = Arc::new(Semaphore::new(max_calls));
+        let bulk = Arc::new(Semaphore::new((max_calls - max_calls / 8).max(1)));
+        Self { inner, calls, bulk, call_timeout, callers }
+    }
+
+    /// Who calls; an error where somebody must and nobody that is known does.
+    fn caller(&self, headers: &http::HeaderMap) -> Result<Option<Arc<Bearer>>, RpcError> {
+        let Some(callers) = &self.callers else { return Ok(None) };
+        let header = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let token = header.and_then(|header| {
+            let (scheme, token) = header.split_at_checked(b"bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+        });
+        let found = token.and_then(|token| callers.load().find(token).cloned());
+        found.map(Some).ok_or(RpcError::Unauthenticated)
+    }
+
+    /// Lets a call in, or says why not.
+    fn admit(&self, known: Option<usize>, request: &http::HeaderMap) -> Result<Admitted, RpcError> {
+        if known.is_some_and(|index| OPEN.contains(&index)) {
+            return Ok((None, None));
+        }
+        let bearer = self.caller(request)?;
+        if known.is_none_or(|index| index >= COUNTED) {
+            return Ok((bearer, None));
+        }
+        let permit = Arc::clone(&self.calls).try_acquire_owned();
+        permit.map(|permit| (bearer, Some(permit))).map_err(|_| RpcError::TooManyCalls)
     }
 }
+
+/// Who calls, and its place among the open calls.
+type Admitted = (Option<Arc<Bearer>>, Option<OwnedSemaphorePermit>);
 
 impl<S, B> Service<http::Request<B>> for Access<S>
 where
@@ -145,20 +107,19 @@ where
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         let known = METHODS.iter().position(|method| *method == request.uri().path());
         let method = known.map_or("other", |index| METHODS[index].trim_start_matches('/'));
-        let permit = if known.is_some_and(|index| index < COUNTED) {
-            match Arc::clone(&self.calls).try_acquire_owned() {
-                Ok(permit) => Some(permit),
-                Err(_) => {
-                    let refused = Status::from(RpcError::TooManyCalls);
-                    Call::new(method, None, None).end(refused.code());
-                    return Box::pin(async { Ok(refused.into_http()) });
-                }
+        let (bearer, permit) = match self.admit(known, request.headers()) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let refused = Status::from(error);
+                let call = Call::new(method, None, None, None).traced(request.headers());
+                call.end(refused.code());
+                return Box::pin(async { Ok(refused.into_http()) });
             }
-        } else {
-            None
         };
         let deadline = request.headers().get("grpc-timeout").and_then(|v| timeout(v.as_bytes()));
-        let call = Arc::new(Call::new(method, deadline, permit));
+        let mut call = Call::new(method, deadline, bearer, permit).traced(request.headers());
+        call.bulk = Some(Arc::clone(&self.bulk));
+        let call = Arc::new(call);
         request.extensions_mut().insert(Arc::clone(&call));
 
         // The timers start here, in step with tonic's, so that the caller gets our code.
@@ -180,7 +141,7 @@ where
             // An error that has no body has its status in the head.
             match Status::from_header_map(response.headers()) {
                 Some(status) => call.end(status.code()),
-                None if call.replies_later.load(Ordering::Relaxed) => {}
+                None if call.replies_later() => {}
                 None => call.end(Code::Ok),
             }
             Ok(response)
@@ -251,10 +212,10 @@ mod tests {
     #[tokio::test]
     async fn a_call_ends_at_the_callers_deadline_or_ours() {
         let request = http::Request::builder;
-        let mut patient = Access::new(Stuck, 1, None);
+        let mut patient = Access::new(Stuck, 1, None, None);
         let hurried = request().header("grpc-timeout", "1m");
         assert_eq!(end(&mut patient, hurried).await, Code::DeadlineExceeded);
-        let mut strict = Access::new(Stuck, 1, Some(Duration::from_millis(1)));
+        let mut strict = Access::new(Stuck, 1, Some(Duration::from_millis(1)), None);
         assert_eq!(end(&mut strict, request()).await, Code::DeadlineExceeded);
         let relaxed = request().header("grpc-timeout", "1H");
         assert_eq!(end(&mut strict, relaxed).await, Code::DeadlineExceeded);
@@ -263,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_is_dropped_gives_its_place_back() {
         let request = || http::Request::builder().uri(METHODS[0]).body(()).unwrap();
-        let mut access = Access::new(Stuck, 1, None);
+        let mut access = Access::new(Stuck, 1, None, None);
         let open = access.call(request());
         let Ok(refused) = access.call(request()).await;
         let refused = Status::from_header_map(refused.headers()).unwrap();

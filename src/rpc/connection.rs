@@ -1,57 +1,127 @@
-//! Connections whose client has yet to say that it speaks HTTP/2.
+//! Connections as they come in: counted, over TLS where that is wanted, and given up on where the client stays silent.
 //!
-//! hyper waits for that greeting for ever, during a graceful shutdown too, so one silent connection
+//! hyper waits for a client's greeting for ever, during a graceful shutdown too, so one silent connection
 //! (a port scan, a TCP health probe, a client that hangs) would hold up every shutdown, and any
-//! number of them would hold sockets. Until the greeting is in, reads here end when shutdown begins
-//! or when the client has had its time; after it, keepalive and the graceful shutdown of HTTP/2 do
-//! their work and nothing is added. Depends on the server's configuration only.
+//! number of them would hold sockets. The TLS handshake and the greeting have one time limit together, and end
+//! when shutdown begins; after them, keepalive and the graceful shutdown of HTTP/2 do their work and nothing is
+//! added. Depends on the server's configuration and on `rpc::tls`.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use metrics::{counter, gauge};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use crate::config::ServerConfig;
+use crate::rpc::tls::Tls;
 
 /// Bytes of the client's connection preface (RFC 9113, section 3.4).
 const GREETING_BYTES: usize = 24;
 
+/// What a connection is made of.
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// Ends the wait for a client to begin.
+type GiveUp = Shared<BoxFuture<'static, ()>>;
+
 /// A connection that does not wait for ever for its client to begin.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     /// What is missing of the greeting, and what ends the wait for it.
-    greeting: Option<(usize, BoxFuture<'static, ()>)>,
+    greeting: Option<(usize, GiveUp)>,
+    _place: Place,
 }
 
-/// The connections that come in; `stopping` becomes true when shutdown begins.
+/// A connection's place among the open ones.
+struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl Place {
+    fn of(places: &Arc<Semaphore>) -> Option<Self> {
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
+        gauge!("klankbord_connections_open").increment(1.0);
+        Some(Place(permit))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        gauge!("klankbord_connections_open").decrement(1.0);
+    }
+}
+
+/// The connections that come in, at most `most` at once; `stopping` becomes true when shutdown begins.
 pub(super) fn incoming(
     accepted: TcpIncoming,
+    tls: Option<Tls>,
+    (most, patience): (usize, Duration),
     stopping: watch::Receiver<bool>,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    accepted.map(move |stream| {
-        let mut stopping = stopping.clone();
-        let give_up = async move {
-            tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => {}
-                () = tokio::time::sleep(ServerConfig::GREETING_TIMEOUT) => {}
-            }
+    let places = Arc::new(Semaphore::new(most));
+    let placed = accepted.filter_map(move |stream| {
+        let placed = match stream {
+            Err(error) => Some(Err(error)),
+            Ok(stream) => match Place::of(&places) {
+                Some(place) => Some(Ok((stream, place))),
+                None => {
+                    counter!("klankbord_rejected_total", "reason" => "too_many_connections")
+                        .increment(1);
+                    None
+                }
+            },
         };
-        Ok(Connection { stream: stream?, greeting: Some((GREETING_BYTES, give_up.boxed())) })
-    })
+        std::future::ready(placed)
+    });
+    let opened = placed.map(move |placed| {
+        let (mut stopping, tls) = (stopping.clone(), tls.clone());
+        async move {
+            let (stream, place) = match placed {
+                Ok(placed) => placed,
+                Err(error) => return Some(Err(error)),
+            };
+            let give_up = async move {
+                tokio::select! {
+                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                    () = tokio::time::sleep(patience) => {}
+                }
+            };
+            let give_up = give_up.boxed().shared();
+            let stream = secured(stream, tls, give_up.clone()).await?;
+            Some(Ok(Connection {
+                stream,
+                greeting: Some((GREETING_BYTES, give_up)),
+                _place: place,
+            }))
+        }
+    });
+    // As many as there are places may shake hands at once.
+    opened.buffer_unordered(most).filter_map(std::future::ready)
+}
+
+/// The stream, over TLS where that is wanted; nothing where the client does not get that far.
+async fn secured(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    give_up: GiveUp,
+) -> Option<Box<dyn Transport>> {
+    let Some(tls) = tls else { return Some(Box::new(stream)) };
+    tokio::select! {
+        shaken = tls.accept(stream) => Some(Box::new(shaken.ok()?)),
+        () = give_up => None,
+    }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
+    type ConnectInfo = ();
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
+    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 impl AsyncRead for Connection {
@@ -71,7 +141,7 @@ impl AsyncRead for Connection {
                     }
                 }
                 // Nothing read and no error: to the reader, the client has closed.
-                Poll::Pending => return give_up.as_mut().poll(cx).map(Ok),
+                Poll::Pending => return give_up.poll_unpin(cx).map(Ok),
             }
         }
         read

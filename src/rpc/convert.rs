@@ -3,6 +3,9 @@
 //! Values of enums that we do not know are tolerated, so that newer clients can talk to us.
 //! Depends on the domain and on what the pipeline tells of its model.
 
+use prost::Message as _;
+
+use crate::batch::lane::Lane;
 use crate::config::ServerConfig;
 use crate::explain::{Explanation, Label, Part};
 use crate::message::{
@@ -73,6 +76,15 @@ fn sentiment(sentiment: Sentiment) -> pb::Sentiment {
 
 fn model_id(id: &ModelId) -> pb::ModelId {
     pb::ModelId { version: id.version.clone(), digest: id.digest.clone() }
+}
+
+/// The lane that a request asks for; `otherwise` where it asks for none, or one that there is not.
+pub(super) fn lane(raw: i32, otherwise: Lane) -> Lane {
+    match pb::Lane::try_from(raw) {
+        Ok(pb::Lane::Interactive) => Lane::Interactive,
+        Ok(pb::Lane::Bulk) => Lane::Bulk,
+        Ok(pb::Lane::Unspecified) | Err(_) => otherwise,
+    }
 }
 
 /// The label that is to be explained.
@@ -194,7 +206,28 @@ pub(super) fn limits(config: &ServerConfig) -> pb::Limits {
         max_batch_messages: narrow(MAX_BATCH_MESSAGES),
         max_text_bytes: narrow(MAX_TEXT_BYTES),
         max_id_bytes: narrow(MAX_ID_BYTES),
-        max_request_bytes: config.max_request_bytes().try_into().unwrap_or(u64::MAX),
+        max_request_bytes: config.max_request_bytes.try_into().unwrap_or(u64::MAX),
+    }
+}
+
+/// Reads a request as it came over the wire, and says nothing of it: for tests with bytes that nobody sent.
+#[doc(hidden)]
+pub fn check_request(bytes: &[u8]) {
+    fn status(error: RpcError) {
+        drop(tonic::Status::from(error));
+    }
+    if let Ok(request) = pb::ClassifyRequest::decode(bytes) {
+        lane(request.lane, Lane::Bulk);
+        message(request.message, Place::Only).map_or_else(status, drop);
+    }
+    if let Ok(request) = pb::ClassifyBatchRequest::decode(bytes) {
+        for (index, each) in request.messages.into_iter().enumerate() {
+            id(Some(&each));
+            message(Some(each), Place::InBatch(index)).map_or_else(status, drop);
+        }
+    }
+    if let Ok(request) = pb::ExplainRequest::decode(bytes) {
+        label(request.label).map_or_else(status, drop);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -16,14 +17,17 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::batch::lane::{Lane, Terms};
 use crate::config::ServerConfig;
 use crate::explain::explain;
-use crate::pipeline::{Pipeline, PipelineError};
-use crate::rpc::access::{Access, Call};
+use crate::pipeline::{Live, Pipeline, PipelineError};
+use crate::rpc::access::Access;
+use crate::rpc::call::Call;
 use crate::rpc::convert::{self, MAX_BATCH_MESSAGES};
+use crate::rpc::guard::Guard;
 use crate::rpc::pb::classifier_server::{self, ClassifierServer};
 use crate::rpc::status::{Place, RpcError};
-use crate::rpc::{connection, health, pb};
+use crate::rpc::{connection, health, pb, tally};
 
 /// Why the server could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +60,8 @@ pub enum Served {
 /// about.
 pub async fn run(
     listener: TcpListener,
-    pipeline: Pipeline,
+    pipeline: impl Into<Live>,
+    guard: Guard,
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Served, ServeError> {
@@ -66,34 +71,30 @@ pub async fn run(
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let classifier =
-        Classifier { pipeline, config: Arc::new(config.clone()), stopping: stopping.clone() };
+    let config = Arc::new(config);
+    let (live, stopping_too) = (pipeline.into(), stopping.clone());
+    let classifier = Classifier { live, config: Arc::clone(&config), stopping: stopping_too };
     let routes = Routes::new(
-        ClassifierServer::new(classifier).max_decoding_message_size(config.max_request_bytes()),
+        ClassifierServer::new(classifier).max_decoding_message_size(config.max_request_bytes),
     )
     .add_service(health::service(stopping.clone()))
     .add_service(reflect().build_v1()?)
     .add_service(reflect().build_v1alpha()?)
     .prepare();
-    let service = Access::new(routes, config.max_calls(), config.call_timeout());
+    let Guard { tls, callers } = guard;
+    let service = Access::new(routes, config.max_calls, config.call_timeout, callers);
 
     let accepted = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .with_keepalive(Some(ServerConfig::KEEPALIVE_INTERVAL));
+        .with_keepalive(Some(config.keepalive_interval));
     let signal = async move {
         shutdown.await;
         tracing::info!("shutting down: finishing the calls that were accepted");
         stop.send_replace(true);
     };
-    let serving = Server::builder()
-        .http2_keepalive_interval(Some(ServerConfig::KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(ServerConfig::KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(u32::try_from(config.max_calls()).ok())
-        .serve_with_incoming_shutdown(
-            service,
-            connection::incoming(accepted, stopping.clone()),
-            signal,
-        );
+    let limits = (config.max_connections, config.greeting_timeout);
+    let incoming = connection::incoming(accepted, tls, limits, stopping.clone());
+    let serving = transport(&config).serve_with_incoming_shutdown(service, incoming, signal);
     let mut began = stopping;
     let overdue = async move {
         let begun = began.wait_for(|stopping| *stopping).await.is_ok();
@@ -101,7 +102,7 @@ pub async fn run(
             // Serving has ended without a shutdown: there is nothing to wait for.
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(config.drain_timeout()).await;
+        tokio::time::sleep(config.drain_timeout).await;
     };
     tokio::select! {
         served = serving => served.map(|()| Served::Drained).map_err(Into::into),
@@ -112,27 +113,73 @@ pub async fn run(
     }
 }
 
+/// HTTP/2 within the configuration's limits.
+fn transport(config: &ServerConfig) -> Server {
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(config.keepalive_interval))
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+        .http2_max_header_list_size(config.max_header_bytes)
+        // Clients that open calls and reset them at once (CVE-2023-44487) are shown out.
+        .http2_max_pending_accept_reset_streams(Some(config.max_resets))
+        .http2_max_local_error_reset_streams(Some(config.max_resets))
+        .max_concurrent_streams(config.max_calls_per_connection);
+    let server = match config.max_connection_age {
+        Some(age) => server.max_connection_age(age),
+        None => server,
+    };
+    match config.max_connection_age_grace {
+        Some(grace) => server.max_connection_age_grace(grace),
+        None => server,
+    }
+}
+
 /// `klankbord.v1.Classifier`.
 pub(super) struct Classifier {
-    pipeline: Pipeline,
+    live: Live,
     config: Arc<ServerConfig>,
     stopping: watch::Receiver<bool>,
+}
+
+/// How a message is to be read.
+#[derive(Clone, Copy)]
+struct Wish {
+    spans: bool,
+    terms: Terms,
 }
 
 /// Checks one message, waits for its verdict. Dropping the future cancels the work.
 async fn classify(
     pipeline: &Pipeline,
     raw: Option<pb::Message>,
-    spans: bool,
+    Wish { spans, terms }: Wish,
     place: Place,
 ) -> Result<pb::Verdict, RpcError> {
     let message = convert::message(raw, place)?;
-    let id = message.id().to_owned();
+    let (id, channel) = (message.id().to_owned(), message.channel());
     let (verdict, provenance) = match spans {
-        true => pipeline.trace(message).await.map(|(v, provenance)| (v, Some(provenance)))?,
-        false => (pipeline.classify(message).await?, None),
+        true => {
+            pipeline.trace(message, terms).await.map(|(v, provenance)| (v, Some(provenance)))?
+        }
+        false => (pipeline.classify_on(message, terms).await?, None),
     };
+    tally::count(&verdict, channel);
     Ok(convert::verdict(id, &verdict, provenance))
+}
+
+/// How the messages of a unary call are to be read, if it may send so many and there is time for them.
+fn wish(
+    pipeline: &Pipeline,
+    call: &Call,
+    (spans, lane): (bool, i32),
+    messages: usize,
+) -> Result<Wish, RpcError> {
+    let lane = convert::lane(lane, Lane::Interactive);
+    if lane == Lane::Bulk {
+        call.is_bulk()?;
+    }
+    call.charge(messages)?;
+    pipeline.ready(lane)?;
+    Ok(Wish { spans, terms: Terms { lane, deadline: call.due() } })
 }
 
 #[tonic::async_trait]
@@ -141,9 +188,12 @@ impl classifier_server::Classifier for Classifier {
         &self,
         request: Request<pb::ClassifyRequest>,
     ) -> Result<Response<pb::ClassifyResponse>, Status> {
-        Call::of(request.extensions()).add_items(1);
-        let pb::ClassifyRequest { message, spans } = request.into_inner();
-        let verdict = classify(&self.pipeline, message, spans, Place::Only).await?;
+        let call = Call::of(request.extensions());
+        call.add_items(1);
+        let pb::ClassifyRequest { message, spans, lane } = request.into_inner();
+        let pipeline = self.live.now();
+        let wish = wish(&pipeline, &call, (spans, lane), 1)?;
+        let verdict = classify(&pipeline, message, wish, Place::Only).await?;
         Ok(Response::new(pb::ClassifyResponse { verdict: Some(verdict) }))
     }
 
@@ -154,14 +204,16 @@ impl classifier_server::Classifier for Classifier {
         use pb::classify_batch_result::Result as Outcome;
 
         let call = Call::of(request.extensions());
-        let pb::ClassifyBatchRequest { messages, spans } = request.into_inner();
+        let pb::ClassifyBatchRequest { messages, spans, lane } = request.into_inner();
         call.add_items(messages.len());
         if messages.len() > MAX_BATCH_MESSAGES {
             return Err(RpcError::BatchTooLong(messages.len()).into());
         }
+        let pipeline = self.live.now();
+        let wish = wish(&pipeline, &call, (spans, lane), messages.len())?;
         let results = messages.into_iter().enumerate().map(async |(index, message)| {
             let place = Place::InBatch(index);
-            let outcome = match classify(&self.pipeline, Some(message), spans, place).await {
+            let outcome = match classify(&pipeline, Some(message), wish, place).await {
                 Ok(verdict) => Outcome::Verdict(verdict),
                 Err(error) => Outcome::Error(error.into()),
             };
@@ -178,8 +230,9 @@ impl classifier_server::Classifier for Classifier {
         request: Request<Streaming<pb::ClassifyStreamRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
         let call = Call::of(request.extensions());
+        call.is_bulk()?;
         call.reply_later();
-        let pipeline = self.pipeline.clone();
+        let live = self.live.clone();
         // Why reading stopped, unless the caller was done. Told after the last reply: a status
         // ends a stream, and would cut off replies that are still in the works.
         let ending = Arc::new(OnceLock::<Status>::new());
@@ -214,11 +267,14 @@ impl classifier_server::Classifier for Classifier {
             .enumerate()
             .map(move |(index, request)| {
                 counted.add_items(1);
-                let pipeline = pipeline.clone();
-                async move { reply(&pipeline, index, request).await }
+                let (live, call) = (live.clone(), Arc::clone(&counted));
+                async move {
+                    call.pace().await;
+                    reply(&live.now(), index, request, call.due()).await
+                }
             })
             // The window: a caller that reads slowly is read from slowly, and holds up no other.
-            .buffer_unordered(self.config.stream_window())
+            .buffer_unordered(self.config.stream_window)
             .take_until(overdue)
             .map(Ok);
         let end = stream::once(async move {
@@ -234,12 +290,16 @@ impl classifier_server::Classifier for Classifier {
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        Call::of(request.extensions()).add_items(1);
+        let call = Call::of(request.extensions());
+        call.add_items(1);
         let pb::ExplainRequest { message, label } = request.into_inner();
         let message = convert::message(message, Place::Only)?;
         let label = convert::label(label)?;
+        let pipeline = self.live.now();
+        call.charge(1)?;
+        pipeline.ready(Lane::Interactive).map_err(RpcError::from)?;
         let id = message.id().to_owned();
-        let explained = explain(&self.pipeline, message, label).await.map_err(RpcError::from)?;
+        let explained = explain(&pipeline, message, label).await.map_err(RpcError::from)?;
         Ok(Response::new(convert::explanation(id, &explained)))
     }
 
@@ -248,7 +308,7 @@ impl classifier_server::Classifier for Classifier {
         _: Request<pb::GetModelRequest>,
     ) -> Result<Response<pb::GetModelResponse>, Status> {
         Ok(Response::new(pb::GetModelResponse {
-            model: Some(convert::model(self.pipeline.model())),
+            model: Some(convert::model(self.live.now().model())),
             limits: Some(convert::limits(&self.config)),
         }))
     }
@@ -259,13 +319,15 @@ async fn reply(
     pipeline: &Pipeline,
     index: usize,
     request: pb::ClassifyStreamRequest,
+    deadline: Option<Instant>,
 ) -> pb::ClassifyStreamResponse {
     use pb::classify_stream_response::Result as Outcome;
 
-    let pb::ClassifyStreamRequest { message, spans } = request;
+    let pb::ClassifyStreamRequest { message, spans, lane } = request;
+    let wish = Wish { spans, terms: Terms { lane: convert::lane(lane, Lane::Bulk), deadline } };
     let id = convert::id(message.as_ref());
     let index = u64::try_from(index).unwrap_or(u64::MAX);
-    let outcome = match classify(pipeline, message, spans, Place::Only).await {
+    let outcome = match classify(pipeline, message, wish, Place::Only).await {
         Ok(verdict) => Outcome::Verdict(verdict),
         Err(error) => Outcome::Error(error.into()),
     };

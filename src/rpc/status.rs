@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use metrics::counter;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
@@ -54,6 +55,29 @@ pub(super) enum RpcError {
     TooManyCalls,
     /// The caller's deadline, or ours, has passed.
     DeadlineExceeded,
+    /// No token, or none that is known.
+    Unauthenticated,
+    /// The caller has sent more than its token's rate; how long to wait.
+    RateLimited(Duration),
+}
+
+impl RpcError {
+    /// Name of the reason, as in metrics, where a caller was refused.
+    fn refusal(&self) -> Option<&'static str> {
+        match self {
+            RpcError::Missing(_)
+            | RpcError::Invalid(..)
+            | RpcError::NoLabel
+            | RpcError::BatchTooLong(_) => Some("invalid"),
+            RpcError::Pipeline(PipelineError::Overloaded { .. }) => Some("queue_full"),
+            RpcError::Pipeline(PipelineError::ShuttingDown) => Some("shutting_down"),
+            RpcError::TooManyCalls => Some("too_many_calls"),
+            RpcError::Unauthenticated => Some("unauthenticated"),
+            RpcError::RateLimited(_) => Some("rate_limited"),
+            RpcError::Pipeline(PipelineError::Failed | PipelineError::Expired)
+            | RpcError::DeadlineExceeded => None,
+        }
+    }
 }
 
 impl From<PipelineError> for RpcError {
@@ -64,6 +88,10 @@ impl From<PipelineError> for RpcError {
 
 impl From<RpcError> for Status {
     fn from(error: RpcError) -> Self {
+        // Every refusal comes by here, and once.
+        if let Some(reason) = error.refusal() {
+            counter!("klankbord_rejected_total", "reason" => reason).increment(1);
+        }
         let retry = |after| ErrorDetails::with_retry_info(Some(after));
         match error {
             RpcError::Missing(place) => bad_request(place.to_string(), "is missing"),
@@ -89,6 +117,7 @@ impl From<RpcError> for Status {
                         retry(RETRY_AFTER_SHUTDOWN),
                     ),
                     PipelineError::Failed => Status::internal(message),
+                    PipelineError::Expired => Status::deadline_exceeded(message),
                 }
             }
             RpcError::TooManyCalls => Status::with_error_details(
@@ -97,6 +126,14 @@ impl From<RpcError> for Status {
                 retry(RETRY_AFTER_TOO_MANY_CALLS),
             ),
             RpcError::DeadlineExceeded => Status::deadline_exceeded("the deadline has passed"),
+            RpcError::Unauthenticated => {
+                Status::unauthenticated("a bearer token is wanted in `authorization`")
+            }
+            RpcError::RateLimited(after) => Status::with_error_details(
+                Code::ResourceExhausted,
+                "more messages than this token may send; try again",
+                retry(after),
+            ),
         }
     }
 }

@@ -5,12 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use klankbord::config::ServerConfig;
-use klankbord::pipeline::Pipeline;
+use klankbord::pipeline::{Live, Pipeline};
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
-use klankbord::rpc::{self, ServeError, Served, pb};
+use klankbord::rpc::{self, Guard, ServeError, Served, pb};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,20 +38,33 @@ pub struct Running {
 impl Running {
     /// Starts one on a free port.
     pub async fn start(config: ServerConfig) -> Self {
-        static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
-        let pipeline = PIPELINE.get_or_init(|| Pipeline::load(None).expect("the model loads"));
-        Self::start_with(pipeline.clone(), config).await
+        Self::start_with(Self::pipeline(), config).await
     }
 
     /// Starts one around another pipeline.
-    pub async fn start_with(pipeline: Pipeline, config: ServerConfig) -> Self {
+    pub async fn start_with(pipeline: impl Into<Live>, config: ServerConfig) -> Self {
+        let guard = Guard::new(&config).unwrap();
+        Self::start_whole(pipeline.into(), guard, config).await
+    }
+
+    /// Starts one with a guard that can be told to renew itself.
+    pub async fn start_guarded(guard: Guard, config: ServerConfig) -> Self {
+        Self::start_whole(Self::pipeline().into(), guard, config).await
+    }
+
+    fn pipeline() -> Pipeline {
+        static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
+        PIPELINE.get_or_init(|| Pipeline::load(None).expect("the model loads")).clone()
+    }
+
+    async fn start_whole(pipeline: Live, guard: Guard, config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(rpc::run(listener, pipeline, config, shutdown));
+        let served = tokio::spawn(rpc::run(listener, pipeline, guard, config, shutdown));
         Self { address, stop, served }
     }
 
@@ -77,7 +89,7 @@ impl Running {
 /// A server that would wait for ever for a call that does not end, so that a test which passes has
 /// shown that it did end.
 pub fn patient() -> ServerConfig {
-    ServerConfig::default().with_drain_timeout(Duration::from_secs(3600)).unwrap()
+    ServerConfig::of([("server.drain_timeout_s", "3600")]).unwrap()
 }
 
 /// A message with this id and text.
@@ -87,7 +99,7 @@ pub fn message(id: &str, text: impl Into<Vec<u8>>) -> pb::Message {
 
 /// A request of a stream.
 pub fn item(id: &str, text: impl Into<Vec<u8>>) -> pb::ClassifyStreamRequest {
-    pb::ClassifyStreamRequest { message: Some(message(id, text)), spans: false }
+    pb::ClassifyStreamRequest { message: Some(message(id, text)), spans: false, lane: 0 }
 }
 
 /// The verdict of a reply on a stream.

@@ -11,6 +11,7 @@ const HOSTILE: &str =
 
 fn model() -> ModelInfo {
     ModelInfo {
+        kernel: String::new(),
         id: Arc::new(ModelId { version: "1".into(), digest: "0".into() }),
         name: HOSTILE.into(),
         languages: Vec::new(),
