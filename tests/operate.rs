@@ -333,7 +333,8 @@ async fn new_tokens_count_without_a_restart() {
     assert!(server.metric("klankbord_rejected_total", &["reason=\"unauthenticated\""]) >= 2.0);
 }
 
-#[tokio::test]
+/// On threads of its own, so that connections are closed while this one waits for the end.
+#[tokio::test(flavor = "multi_thread")]
 async fn while_it_drains_probes_say_so() {
     let mut server = Server::start(&["--drain-timeout-s", "3600"]);
     let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap();
