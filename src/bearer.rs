@@ -16,8 +16,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Bytes of a new token.
 const BYTES: usize = 32;
-/// Highest rate that can be set, in messages per second.
-const MOST: f64 = 1e6;
+/// Rates that can be set, in messages per second.
+pub const RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
 
 type Hash = [u8; 32];
 
@@ -158,8 +158,8 @@ fn one(line: &str) -> Result<Bearer, &'static str> {
     let hash = hash.and_then(unhex).ok_or("the second word is not a SHA-256 in hex")?;
     let rate = match words.next().map(str::parse::<f64>) {
         None => None,
-        Some(Ok(rate)) if rate > 0.0 && rate <= MOST => Some(Rate::new(rate)),
-        Some(_) => return Err("the third word is not a rate from above 0 to 1,000,000"),
+        Some(Ok(rate)) if RATES.contains(&rate) => Some(Rate::new(rate)),
+        Some(_) => return Err("the third word is not a rate from 0.001 to 1,000,000"),
     };
     if words.next().is_some() {
         return Err("there are more than three words");
@@ -227,7 +227,11 @@ mod tests {
     #[test]
     fn every_wrong_line_is_named_and_none_is_quoted() {
         let (_, line) = new_token("a").unwrap();
-        let text = format!("{line}\n{line}\nb 1234\n\nc {0}\nd {0} 0\ne {0} 5 6\n", "é".repeat(32));
+        let text = format!(
+            "{line}\n{line}\nb 1234\n\nc {0}\nd {1} 1e-300\ne {1} 5 6\n",
+            "é".repeat(32),
+            "a".repeat(64)
+        );
         let found = wrong(&text);
         assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 3, 5, 6, 7]);
         assert_eq!(wrong("# nobody\n"), [(1, "there is no token, so nobody could call")]);

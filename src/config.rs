@@ -55,6 +55,9 @@ pub struct ServerConfig {
     pub model: Option<PathBuf>,
     pub precision: String,
     pub kernel: Option<String>,
+    pub policy: Option<PathBuf>,
+    pub feedback_folder: Option<PathBuf>,
+    pub feedback_max_file_bytes: u64,
     pub log_format: String,
     pub otlp_endpoint: Option<String>,
 }
@@ -138,6 +141,10 @@ impl ServerConfig {
             model: check.text("model.path").map(PathBuf::from),
             precision: check.text("model.precision").unwrap_or_default(),
             kernel: check.text("model.kernel"),
+            policy: check.path("routing.policy"),
+            feedback_folder: check.path("feedback.folder"),
+            feedback_max_file_bytes: u64::try_from(check.count("feedback.max_file_bytes"))
+                .unwrap_or(u64::MAX),
             log_format: check.text("telemetry.log_format").unwrap_or_default(),
             otlp_endpoint: check.text("telemetry.otlp_endpoint"),
         };
@@ -264,6 +271,10 @@ fn is_of_kind(kind: Kind, text: &str) -> Result<(), String> {
             text.is_empty() || std::fs::metadata(text).is_ok_and(|file| file.is_file()),
             "a file that there is".to_owned(),
         ),
+        Kind::Folder => (
+            text.is_empty() || std::fs::metadata(text).is_ok_and(|folder| folder.is_dir()),
+            "a folder that there is".to_owned(),
+        ),
         Kind::Choice(choices) => {
             (text.is_empty() || choices.contains(&text), format!("one of {}", choices.join(", ")))
         }
@@ -326,7 +337,10 @@ mod tests {
                 "goes against",
             ),
             (&[("admin.listen", "127.0.0.1:50051")], "are the same"),
-            (&[("limits.max_connection_age_grace_s", "5")], "of no use without"),
+            (
+                &[("limits.max_connection_age_s", "0"), ("limits.max_connection_age_grace_s", "5")],
+                "of no use without",
+            ),
             (&[("limits.stream_window", "1000"), ("limits.queue_messages", "1024")], "room for"),
         ] {
             let found = problems(pairs);

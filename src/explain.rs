@@ -110,6 +110,11 @@ pub async fn explain(
     Ok(Explanation { label, parts: parts.into_iter().zip(without).map(weigh).collect(), verdict })
 }
 
+/// How many readings an explanation of a text takes.
+pub fn readings(text: &str) -> usize {
+    parts(text).len() + 1
+}
+
 fn log_odds(probability: f32) -> f32 {
     let p = probability.clamp(LEAST, 1.0 - LEAST);
     (p / (1.0 - p)).ln()

@@ -7,15 +7,15 @@
 
 mod info;
 mod live;
+mod load;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use metrics::{counter, histogram};
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
 use crate::batch::lane::{Lane, Terms};
@@ -23,18 +23,15 @@ use crate::batch::plan::Budget;
 use crate::batch::queue::{Bounds, Job, Permit, Queue, Refused, Unread};
 use crate::batch::worker;
 use crate::message::{Message, Provenance, Verdict};
-use crate::model::bundle::{Bundle, BundleError};
-use crate::model::encoder::{Encoder, EncoderError};
 use crate::model::engine::Engine;
-use crate::model::kernel::Kernel;
 use crate::model::labels::{Calibration, Logits};
-use crate::model::net::{Mode, Net, NetError};
 use crate::model::windows::Window;
 use crate::reading::Reading;
 use crate::tokenise::{Tokeniser, Tokens};
 
 pub use info::ModelInfo;
 pub use live::Live;
+pub use load::{Arithmetic, LoadError, Precision};
 
 /// How much may be accepted and unanswered, and how much is read at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,55 +85,14 @@ impl From<Refused> for PipelineError {
     }
 }
 
-/// Why a pipeline cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The model's files are missing or wrong.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The network cannot be made of them.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// The int8 encoder cannot be made of them.
-    #[error(transparent)]
-    Encoder(#[from] EncoderError),
-    /// The CPU lacks what was asked for.
-    #[error("this CPU or system has no kernel {asked}; it has {}", list(.available))]
-    NoKernel { asked: String, available: Vec<Kernel> },
-    /// The system gives no threads.
-    #[error("cannot start threads: {0}")]
-    Threads(#[from] std::io::Error),
-    /// The system gives no threads to tokenise on.
-    #[error("cannot start threads: {0}")]
-    Pool(#[from] ThreadPoolBuildError),
-}
-
-/// Arithmetic of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
-    /// Products in int8, the rest in f32.
-    #[default]
-    Int8,
-    /// The network as it can be trained, to compare with.
-    F32,
-}
-
-/// How the model is to be run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arithmetic {
-    /// Arithmetic of the layers.
-    pub precision: Precision,
-    /// What does the int8 products; the fastest where not said.
-    pub kernel: Option<Kernel>,
-}
-
 /// Tokenise, batch, encode, label. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Inner>);
 
 struct Inner {
     queue: Arc<Queue>,
-    tokenising: ThreadPool,
+    /// By lane.
+    tokenising: [ThreadPool; 2],
     tokeniser: Arc<Tokeniser>,
     calibration: Calibration,
     info: ModelInfo,
@@ -150,50 +106,6 @@ impl Drop for Inner {
 }
 
 impl Pipeline {
-    /// Loads the model in `dir` (or the one that comes with the program) and starts the threads.
-    ///
-    /// # Errors
-    /// [`LoadError`] saying which file is wrong and what to do.
-    pub fn load(dir: Option<&Path>) -> Result<Self, LoadError> {
-        Self::load_with(dir, Arithmetic::default(), Room::default())
-    }
-
-    /// As [`Pipeline::load`], with the arithmetic and the room chosen.
-    ///
-    /// # Errors
-    /// As [`Pipeline::load`].
-    pub fn load_with(
-        dir: Option<&Path>,
-        arithmetic: Arithmetic,
-        room: Room,
-    ) -> Result<Self, LoadError> {
-        let bundle = Bundle::load_classifier(&Bundle::find(dir)?)?;
-        let Bundle { manifest, id, weights, tokeniser, .. } = bundle;
-        let architecture = manifest.architecture;
-        let kernel = arithmetic.kernel.unwrap_or_else(Kernel::best);
-        let available = Kernel::available();
-        if !available.contains(&kernel) {
-            return Err(LoadError::NoKernel { asked: spelt(kernel), available });
-        }
-        let engine: Arc<dyn Engine> = match arithmetic.precision {
-            Precision::F32 => {
-                Arc::new(Net::new(architecture, &weights.to_full(), Mode::Inference)?)
-            }
-            Precision::Int8 => {
-                let encoder = Encoder::with_kernel(architecture, &weights, kernel)?;
-                tracing::info!(kernel = encoder.kernel().name(), "int8 encoder");
-                Arc::new(encoder)
-            }
-        };
-        drop(weights);
-        let name = match arithmetic.precision {
-            Precision::F32 => "f32".to_owned(),
-            Precision::Int8 => kernel.name(),
-        };
-        let info = ModelInfo::new(&manifest, &id, name);
-        Self::start_within(room, engine, tokeniser, manifest.calibration, info)
-    }
-
     /// Starts a pipeline around any engine.
     ///
     /// # Errors
@@ -220,10 +132,12 @@ impl Pipeline {
     ) -> Result<Self, LoadError> {
         let queue = Queue::new(room.bounds);
         let threads = rayon::current_num_threads().div_ceil(2);
-        let tokenising = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("tokenise-{index}"))
-            .build()?;
+        // One by lane, so that who waits for an answer does not wait for bulk to be tokenised.
+        let pool = |lane: Lane| {
+            let name = move |index| format!("tokenise-{}-{index}", lane.name());
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build()
+        };
+        let tokenising = [pool(Lane::Interactive)?, pool(Lane::Bulk)?];
         worker::start(&queue, engine, room.budget())?;
         let tokeniser = Arc::new(tokeniser);
         Ok(Pipeline(Arc::new(Inner { queue, tokenising, tokeniser, calibration, info })))
@@ -285,7 +199,7 @@ impl Pipeline {
         let bytes = text + message.context().map_or(0, str::len);
         let permit = inner.queue.admit(bytes, terms.lane)?;
         let Reading { pieces, mut reach, quoted, sentences } =
-            self.prepared(message, trace).await?;
+            self.prepared(message, trace, terms.lane).await?;
         let of = |tokens: &Tokens| tokens.ids.len();
         let pieces_tokens = pieces.iter().map(|piece| of(&piece.tokens));
         permit.measured(pieces_tokens.chain(sentences.iter().map(|s| of(&s.tokens))).sum());
@@ -315,12 +229,17 @@ impl Pipeline {
     }
 
     /// What is to be read of a message, made on a thread for that.
-    async fn prepared(&self, message: Message, trace: bool) -> Result<Reading, PipelineError> {
+    async fn prepared(
+        &self,
+        message: Message,
+        trace: bool,
+        lane: Lane,
+    ) -> Result<Reading, PipelineError> {
         let inner = &self.0;
         let (told, reading) = oneshot::channel();
         let tokeniser = Arc::clone(&inner.tokeniser);
         let reads_context = inner.info.reads_context;
-        inner.tokenising.spawn_fifo(move || {
+        inner.tokenising[lane as usize].spawn_fifo(move || {
             if told.is_closed() {
                 counter!("klankbord_dropped_total", "reason" => "cancelled").increment(1);
                 return;
@@ -366,16 +285,6 @@ impl Pipeline {
         self.0.queue.close();
         self.0.queue.idle().await;
     }
-}
-
-/// A kernel as the command line has it.
-fn spelt(kernel: Kernel) -> String {
-    let value = clap::ValueEnum::to_possible_value(&kernel);
-    value.map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-fn list(kernels: &[Kernel]) -> String {
-    kernels.iter().copied().map(spelt).collect::<Vec<_>>().join(", ")
 }
 
 /// What is to be read of a message; `None` where the library fails.

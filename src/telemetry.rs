@@ -59,8 +59,10 @@ pub enum TelemetryError {
 /// [`TelemetryError`] where the filter is not valid, or where it was set up before.
 pub fn init(format: LogFormat, traces: Option<&Traces>) -> Result<(), TelemetryError> {
     let filter = match std::env::var(FILTER_VARIABLE) {
-        Ok(filter) => EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?,
-        Err(_) => EnvFilter::new(DEFAULT_FILTER),
+        Ok(filter) if !filter.is_empty() => {
+            EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?
+        }
+        _ => EnvFilter::new(DEFAULT_FILTER),
     };
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -7,6 +7,8 @@
 mod eval;
 #[path = "cli/eval_card.rs"]
 mod eval_card;
+#[path = "cli/route.rs"]
+mod route;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

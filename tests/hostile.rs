@@ -263,3 +263,34 @@ async fn texts_that_try_the_libraries() {
     client.classify(request).await.unwrap();
     serves(&server).await;
 }
+
+/// The kind of each frame that comes, until the server ends the connection.
+async fn kinds(stream: &mut TcpStream) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut rest = vec![0; length as usize];
+        if stream.read_exact(&mut rest).await.is_err() {
+            break;
+        }
+        kinds.push(head[3]);
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn an_old_connection_is_told_to_go_and_then_gone() {
+    const GOAWAY: u8 = 7;
+    let config = ServerConfig::of([
+        ("limits.max_connection_age_s", "1"),
+        ("limits.max_connection_age_grace_s", "1"),
+    ]);
+    let server = Running::start(config.unwrap()).await;
+    let mut stream = greeted(&server).await;
+    // A call whose request never comes would keep it open for ever.
+    stream.write_all(&frame(HEADERS, END_HEADERS, 1, &call())).await.unwrap();
+    let kinds = tokio::time::timeout(Duration::from_secs(20), kinds(&mut stream)).await.unwrap();
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+    serves(&server).await;
+}

@@ -13,6 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("src/message.rs", &[]),
     ("src/machine", &[]),
     ("src/eval", &["message"]),
+    ("src/feedback.rs", &["message"]),
+    ("src/feedback", &["message"]),
+    ("src/route.rs", &["message"]),
+    ("src/route", &["message"]),
     ("src/record", &["message"]),
 ];
 

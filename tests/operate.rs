@@ -1,16 +1,17 @@
 //! Running it: settings from three places, probes and metrics, what is read anew while it serves. The program itself.
 #![cfg(unix)]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use klankbord::rpc::pb;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
+use program::{Server, program, until};
 use support::{CANARY, TEXTS, item, message};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -18,87 +19,6 @@ use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-
-type Client = ClassifierClient<Channel>;
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_klankbord"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KLANKBORD_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// A server of its own, killed when dropped.
-struct Server {
-    child: Child,
-    address: String,
-    admin: String,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = program()
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut after = |words: &str| {
-            let line = lines.next().expect("the server starts").unwrap();
-            line.strip_prefix(words).unwrap_or_else(|| panic!("{line}")).to_owned()
-        };
-        let address = after("listening on ");
-        let admin = after("metrics and probes on ");
-        Server { child, address, admin }
-    }
-
-    async fn client(&self) -> Client {
-        ClassifierClient::connect(format!("http://{}", self.address)).await.unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-    }
-
-    /// Status and body of a page.
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.admin).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        let (head, body) = page.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    /// Value of a metric, all of whose `labels` are there; 0 where there is none.
-    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let (_, page) = self.get("/metrics");
-        let found = page.lines().filter(|line| {
-            line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|l| line.contains(l))
-        });
-        found.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 fn request(text: &str) -> pb::ClassifyRequest {
     pb::ClassifyRequest { message: Some(message("", text)), spans: false, lane: 0 }
@@ -143,13 +63,15 @@ fn all_that_is_wrong_is_said_before_anything_binds() {
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("k.toml");
-    std::fs::write(&file, "[limits]\nmax_calls = 5\nstream_window = 6\nmax_connections = 7\n")
+    std::fs::write(&file, "[limits]\nmax_calls = 5\nstream_window = 6\nmax_connections = 7\n[auth]\ntokens = \"k.toml\"\n")
         .unwrap();
     let run = program()
         .args(["config", "--max-calls", "50", "--insecure"])
         .env("KLANKBORD_CONFIG", &file)
         .env("KLANKBORD_MAX_CALLS", "500")
         .env("KLANKBORD_STREAM_WINDOW", "60")
+        // Empty is not there: it must not switch off what the file asks for.
+        .env("KLANKBORD_TOKENS", "")
         .output()
         .unwrap();
     assert!(run.status.success());
@@ -159,6 +81,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         "stream_window = 60  # KLANKBORD_STREAM_WINDOW",
         "max_connections = 7  # ",
         "insecure = true  # --insecure",
+        "k.toml\"  # ",
         "drain_timeout_s = 30  # default",
     ] {
         assert!(shown.contains(line), "{line} is not in:\n{shown}");
@@ -308,6 +231,17 @@ async fn another_model_takes_over_and_a_bad_one_does_not() {
     rename(dir.path(), "third");
     until("the third serves", async || version().await == "third").await;
     assert_eq!(server.metric("klankbord_build_info", &[]), 1.0, "one model at a time");
+
+    // A file that is only half there when it is looked at, and whole later, is not forgotten.
+    let tokeniser = dir.path().join("tokenizer.json");
+    let whole = std::fs::read(&tokeniser).unwrap();
+    let before = refused();
+    std::fs::write(&tokeniser, &whole[..whole.len() / 2]).unwrap();
+    until("half a file is refused", async || refused() > before).await;
+    let done = || server.metric("klankbord_reloads_total", &["what=\"model\"", "outcome=\"done\""]);
+    let before = done();
+    std::fs::write(&tokeniser, whole).unwrap();
+    until("the whole file is read", async || done() > before).await;
 }
 
 #[tokio::test]
@@ -353,4 +287,47 @@ async fn while_it_drains_probes_say_so() {
     assert_eq!(server.get("/healthz").0, 200, "draining is not being sick");
     drop((asking, open, health, watch, reflection));
     assert!(server.child.wait().unwrap().success());
+}
+
+/// Killed under load, started again on the same port: callers who try again are served, with nothing left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_come_back_after_it_was_killed() {
+    let mut server = Server::start(&[]);
+    let address = server.address.clone();
+    let end = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+            let (mut client, end) = (ClassifierClient::new(channel), Arc::clone(&end));
+            tokio::spawn(async move {
+                let (mut answered, mut failed) = (0, 0);
+                while !end.load(Ordering::Relaxed) {
+                    match client.classify(request(TEXTS[0])).await {
+                        Ok(_) => answered += 1,
+                        Err(_) => {
+                            failed += 1;
+                            answered = 0;
+                            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                        }
+                    }
+                }
+                (answered, failed)
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        server = Server::start_at(&address, &[]);
+    }
+    until("calls are answered again", async || {
+        server.metric("klankbord_messages_total", &[]) >= 50.0
+    })
+    .await;
+    end.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let (answered, failed) = caller.await.unwrap();
+        assert!(answered > 0 && failed > 0, "{answered} since the last of {failed} failures");
+    }
 }

@@ -113,12 +113,20 @@ async fn with_an_authority_for_clients_strangers_stay_out() {
     let server =
         Running::start(authority.config(&[("tls.client_ca", authority.path("ca.pem"))])).await;
     ask(authority.connect(&server, Some("client")).await.unwrap(), None).await.unwrap();
-    // The client may learn of it only when it first asks.
-    let outcome = match authority.connect(&server, None).await {
-        Ok(channel) => ask(channel, None).await.map_err(|status| status.to_string()),
-        Err(error) => Err(error),
-    };
-    assert!(outcome.is_err());
+    let other = Authority::new();
+    other.sign("client");
+    for end in ["pem", "key"] {
+        let name = format!("stranger.{end}");
+        std::fs::copy(other.path(&format!("client.{end}")), authority.path(&name)).unwrap();
+    }
+    for stranger in [None, Some("stranger")] {
+        // The client may learn of it only when it first asks.
+        let outcome = match authority.connect(&server, stranger).await {
+            Ok(channel) => ask(channel, None).await.map_err(|status| status.to_string()),
+            Err(error) => Err(error),
+        };
+        assert!(outcome.is_err(), "{stranger:?}");
+    }
 }
 
 #[tokio::test]
@@ -207,6 +215,23 @@ async fn a_token_has_its_rate_and_a_stream_is_slowed_down_to_it() {
     let replies: Vec<_> = replies.map(|reply| support::verdict(reply.unwrap())).collect().await;
     assert_eq!(replies.len(), 40, "all of them");
     assert!(begun.elapsed() > Duration::from_millis(900), "20 at once, 20 in the next second");
+
+    // An explanation costs as much as the readings that it takes.
+    let explain = || {
+        let label = Some(pb::explain_request::Label::Intent(pb::Intent::Question.into()));
+        let mut request =
+            Request::new(pb::ExplainRequest { message: Some(message("", TEXTS[0])), label });
+        request.metadata_mut().insert("authorization", header.clone());
+        request
+    };
+    while client.explain(explain()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while client.explain(explain()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = client.explain(explain()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "two of nine words each are 20 messages");
 
     // More than there can be at once is let in as a whole, and then waited for.
     let messages = vec![message("", TEXTS[5]); 100];

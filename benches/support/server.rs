@@ -14,7 +14,6 @@ use klankbord::config::ServerConfig;
 use klankbord::model::kernel::Kernel;
 use klankbord::pipeline::Pipeline;
 use klankbord::rpc;
-use klankbord::rpc::Guard;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -66,13 +65,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let forever = std::future::pending();
-        tokio::spawn(rpc::run(
-            listener,
-            pipeline,
-            Guard::default(),
-            ServerConfig::default(),
-            forever,
-        ));
+        tokio::spawn(rpc::run(listener, pipeline.into(), ServerConfig::default(), forever));
         Server { address, child: None, log: None }
     }
 

@@ -16,6 +16,9 @@ use super::plan::{Budget, Cost, Limits};
 use crate::model::labels::Logits;
 use crate::tokenise::Tokens;
 
+/// Of text that is not tokenised yet; in Dutch and English it is a little more.
+const BYTES_A_TOKEN: usize = 4;
+
 /// How much may be accepted and not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -77,7 +80,7 @@ struct State {
     /// Accepted and not yet answered: messages and bytes in all.
     messages: usize,
     bytes: usize,
-    /// Of those, messages by lane, and tokens; of one that is not tokenised yet, its bytes.
+    /// Of those, messages by lane, and tokens; of one that is not tokenised yet, a guess.
     by_lane: [usize; 2],
     tokens: [usize; 2],
     /// Messages per second that the worker has lately done; 0 before the first batch.
@@ -192,9 +195,10 @@ impl Queue {
         state.messages += 1;
         state.bytes += bytes;
         state.by_lane[lane as usize] += 1;
-        state.tokens[lane as usize] += bytes;
+        let guess = bytes.div_ceil(BYTES_A_TOKEN);
+        state.tokens[lane as usize] += guess;
         state.show(lane);
-        Ok(Arc::new(Permit { queue: Arc::clone(self), lane, bytes, tokens: bytes.into() }))
+        Ok(Arc::new(Permit { queue: Arc::clone(self), lane, bytes, tokens: guess.into() }))
     }
 
     /// Hands an accepted, tokenised message to the worker.

@@ -10,6 +10,7 @@ mod import;
 mod output;
 mod quantize;
 mod reload;
+mod route;
 mod serve;
 mod settings;
 mod stream;
@@ -56,6 +57,8 @@ pub enum Command {
     Classify(classify::ClassifyArgs),
     /// Say what each word of a message adds to a label
     Explain(explain::ExplainArgs),
+    /// Say what a routing policy would do with messages, or whether anything is wrong with it
+    Route(route::RouteArgs),
     /// Measure the model against labelled messages
     Eval(eval::EvalArgs),
     /// Train a model on labelled messages, from a base encoder or from a trained model
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Token(args) => done(token::run(&args)),
         Command::Classify(args) => classify::run(args, model),
         Command::Explain(args) => done(explain::run(&args, model)),
+        Command::Route(args) => route::run(&args, model).map_err(Into::into),
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
         Command::Quantize(args) => told(quantize::run(&args)),

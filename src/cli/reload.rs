@@ -1,18 +1,19 @@
-//! What a running server reads anew: tokens, certificates and the model, on SIGHUP or when their files change.
+//! What a running server reads anew: tokens, certificates, the routing policy and the model, on SIGHUP or when their files change.
 //!
 //! What is wrong is said and left alone: the server goes on with what it had. Depends on the configuration, the
 //! pipeline and `rpc`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt as _};
 use metrics::{counter, gauge};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::ServerConfig;
-use crate::model::bundle::{Bundle, MANIFEST};
-use crate::pipeline::{Arithmetic, Live, LoadError, ModelInfo, Pipeline, Room};
-use crate::rpc::Guard;
+use crate::model::bundle::{Bundle, MANIFEST, TOKENIZER, WEIGHTS};
+use crate::pipeline::{Arithmetic, LoadError, ModelInfo, Pipeline, Room};
+use crate::rpc::Serving;
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -33,41 +34,48 @@ impl Loading {
     pub fn load(&self) -> Result<Pipeline, LoadError> {
         Pipeline::load_with(self.model.as_deref(), self.arithmetic, self.room)
     }
+
+    /// Loads it anew, from files that may still be changing.
+    fn reload(&self) -> Result<Pipeline, LoadError> {
+        Pipeline::reload_with(self.model.as_deref(), self.arithmetic, self.room)
+    }
 }
 
 /// All that can be read anew.
 pub struct Reload {
     pub config: ServerConfig,
     pub loading: Loading,
-    pub live: Live,
-    pub guard: Guard,
+    pub serving: Serving,
+    pub watches: Watches,
 }
 
 /// What a file was when it was last looked at.
 type Stamp = Option<(SystemTime, u64)>;
 
-fn stamp(path: Option<&Path>) -> Stamp {
-    let file = std::fs::metadata(path?).ok()?;
+fn stamp(path: &PathBuf) -> Stamp {
+    let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))
 }
 
-/// A file that is looked at, and acted upon when it has changed and then stayed as it is for one look.
+/// Files that belong together: acted upon when one has changed and all have then stayed as they are for one look.
 struct Watched {
-    path: Option<PathBuf>,
-    acted: Stamp,
-    seen: Stamp,
+    paths: Vec<PathBuf>,
+    acted: Vec<Stamp>,
+    seen: Vec<Stamp>,
 }
 
 impl Watched {
-    fn new(path: Option<PathBuf>) -> Self {
-        let now = stamp(path.as_deref());
-        Watched { path, acted: now, seen: now }
+    fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let paths: Vec<_> = paths.into_iter().collect();
+        let now: Vec<_> = paths.iter().map(stamp).collect();
+        Watched { paths, acted: now.clone(), seen: now }
     }
 
     fn has_changed(&mut self) -> bool {
-        let now = stamp(self.path.as_deref());
-        let settled = now.is_some() && now == self.seen && now != self.acted;
-        self.seen = now;
+        let now: Vec<_> = self.paths.iter().map(stamp).collect();
+        let whole = now.iter().all(Option::is_some);
+        let settled = whole && now == self.seen && now != self.acted;
+        self.seen.clone_from(&now);
         if settled {
             self.acted = now;
         }
@@ -75,15 +83,42 @@ impl Watched {
     }
 }
 
+/// All files that are looked at. To be made before they are read for the first time, so that no change is missed.
+pub struct Watches {
+    tokens: Watched,
+    certificates: Watched,
+    policy: Watched,
+    model: Watched,
+}
+
+impl Watches {
+    /// Those that a configuration names.
+    pub fn new(config: &ServerConfig) -> Self {
+        let tls = config.tls.iter().flat_map(|tls| {
+            let own = [tls.certificate.clone(), tls.key.clone()];
+            own.into_iter().chain(tls.client_ca.clone())
+        });
+        let folder = Bundle::find(config.model.as_deref()).ok();
+        let model = folder
+            .into_iter()
+            .flat_map(|folder| [MANIFEST, WEIGHTS, TOKENIZER].map(|name| folder.join(name)));
+        Watches {
+            tokens: Watched::new(config.tokens.clone()),
+            certificates: Watched::new(tls),
+            policy: Watched::new(config.policy.clone()),
+            model: Watched::new(model),
+        }
+    }
+}
+
 impl Reload {
     /// Looks and listens until it is dropped.
-    pub async fn run(self, mut hangup: impl Stream<Item = ()> + Unpin) {
-        let folder = Bundle::find(self.loading.model.as_deref()).ok();
-        let mut model = Watched::new(folder.map(|folder| folder.join(MANIFEST)));
-        let mut tokens = Watched::new(self.config.tokens.clone());
-        let mut certificate =
-            Watched::new(self.config.tls.as_ref().map(|tls| tls.certificate.clone()));
+    pub async fn run(mut self, mut hangup: impl Stream<Item = ()> + Unpin) {
+        let Watches { mut tokens, mut certificates, mut policy, mut model } =
+            std::mem::replace(&mut self.watches, Watches::new(&self.config));
         let mut tick = tokio::time::interval(EVERY);
+        // After a slow look the next one is not at once: what changes is to be seen twice.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let asked = tokio::select! {
                 Some(()) = hangup.next() => true,
@@ -92,8 +127,11 @@ impl Reload {
             if tokens.has_changed() || asked {
                 self.tokens();
             }
-            if certificate.has_changed() || asked {
+            if certificates.has_changed() || asked {
                 self.certificates();
+            }
+            if policy.has_changed() || asked {
+                self.policy();
             }
             if model.has_changed() || asked {
                 self.model().await;
@@ -105,7 +143,7 @@ impl Reload {
         if self.config.tokens.is_none() {
             return;
         }
-        let renewed = self.guard.renew_tokens(&self.config);
+        let renewed = self.serving.guard.renew_tokens(&self.config);
         if let Ok(count) = told("tokens", renewed) {
             tracing::info!(count, "tokens read anew");
         }
@@ -115,18 +153,28 @@ impl Reload {
         if self.config.tls.is_none() {
             return;
         }
-        if told("certificates", self.guard.renew_certificates(&self.config)).is_ok() {
+        if told("certificates", self.serving.guard.renew_certificates(&self.config)).is_ok() {
             tracing::info!("certificates read anew");
+        }
+    }
+
+    fn policy(&self) {
+        let Some((router, path)) = self.serving.router.as_ref().zip(self.config.policy.as_deref())
+        else {
+            return;
+        };
+        if let Ok(rules) = told("policy", router.reread(path)) {
+            tracing::info!(rules, "routing policy read anew");
         }
     }
 
     async fn model(&self) {
         let loading = self.loading.clone();
-        let loaded = tokio::task::spawn_blocking(move || loading.load()).await;
+        let loaded = tokio::task::spawn_blocking(move || loading.reload()).await;
         // Loading does not panic; if it did, that is no more than a model that cannot be loaded.
         let Ok(loaded) = loaded else { return };
         let Ok(pipeline) = told("model", loaded) else { return };
-        let now = self.live.now();
+        let now = self.serving.live.now();
         if pipeline.model().id == now.model().id {
             tracing::info!("the model is still the same");
             return;
@@ -134,7 +182,7 @@ impl Reload {
         show(now.model(), 0.0);
         show(pipeline.model(), 1.0);
         let id = pipeline.model().id.clone();
-        self.live.replace(pipeline);
+        self.serving.live.replace(pipeline);
         tracing::info!(
             version = id.version,
             digest = id.digest,

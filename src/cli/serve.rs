@@ -6,6 +6,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -15,16 +16,20 @@ use metrics::gauge;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::reload::{Loading, Reload, show};
-use super::settings::SettingsArgs;
+use super::reload::{Loading, Reload, Watches, show};
+use super::settings::{SettingsArgs, strangers};
 use crate::admin;
 use crate::batch::queue::Bounds;
 use crate::config::{Problems, ServerConfig, shown};
+use crate::feedback::Store;
 use crate::model::kernel::Kernel;
 use crate::pipeline::{Arithmetic, Live, LoadError, Precision, Room};
-use crate::rpc::{self, Guard, GuardError, ServeError, Served};
+use crate::route::{PolicyError, Router};
+use crate::rpc::{self, Guard, GuardError, ServeError, Served, Serving};
 use crate::telemetry::{self, LogFormat, Metrics, TelemetryError, Traces};
 
+/// Files that are open beside those of connections.
+const SPARE_FILES: u64 = 128;
 /// How often what histograms keep is cleared away.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -40,6 +45,12 @@ pub enum ServeCommandError {
     /// Certificates or tokens are wrong.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// The routing policy is wrong.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Corrections cannot be kept.
+    #[error("the folder of corrections cannot be written to")]
+    Feedback(#[source] std::io::Error),
     /// The model could not be loaded.
     #[error("the model cannot be loaded")]
     Load(#[from] LoadError),
@@ -84,18 +95,35 @@ pub fn run(args: &SettingsArgs, model: ModelFlags<'_>) -> Result<(), ServeComman
         .enable_all()
         .build()
         .map_err(ServeCommandError::Runtime)?;
+    // Before anything takes its time, so that no signal is missed, or ends the process as if it were unknown.
+    let signals = {
+        let _entered = runtime.enter();
+        stop_signal().and_then(|stop| Ok((stop, hangup_signal()?)))
+    };
+    let signals = signals.map_err(ServeCommandError::Runtime)?;
     let traces = {
         let _entered = runtime.enter();
         config.otlp_endpoint.as_deref().map(Traces::new).transpose()
     };
     let traces = traces.map_err(TelemetryError::Traces)?;
     telemetry::init(log, traces.as_ref())?;
+    for name in strangers() {
+        tracing::warn!(name, "an environment variable that no setting has");
+    }
+    enough_files(&config);
+    let watches = Watches::new(&config);
     let guard = Guard::new(&config)?;
     let loading = loading(&config);
     let metrics = config.admin_listen.map(|_| Metrics::install()).transpose();
     let metrics = metrics.map_err(TelemetryError::Metrics)?;
+    let router = config.policy.as_deref().map(Router::read).transpose()?;
     let live = Live::from(loading.load()?);
-    let served = runtime.block_on(serve(Reload { config, loading, live, guard }, metrics));
+    let most = config.feedback_max_file_bytes;
+    let store = config.feedback_folder.as_deref().map(|folder| Store::open(folder, most));
+    let feedback = store.transpose().map_err(ServeCommandError::Feedback)?.map(Arc::new);
+    let serving = Serving { live, guard, router, feedback };
+    let served =
+        runtime.block_on(serve(Reload { config, loading, serving, watches }, metrics, signals));
     if let Some(traces) = traces {
         traces.end();
     }
@@ -126,12 +154,30 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeCom
     Ok((listener, bound))
 }
 
-async fn serve(parts: Reload, metrics: Option<Metrics>) -> Result<(), ServeCommandError> {
-    let Reload { config, live, guard, .. } = &parts;
-    let (config, live, guard) = (config.clone(), live.clone(), guard.clone());
-    // Before anyone can know that we are here, so that no signal is missed.
-    let stop = stop_signal().map_err(ServeCommandError::Runtime)?;
-    let hangup = hangup_signal().map_err(ServeCommandError::Runtime)?;
+/// Lets the process have a file for each connection, as far as the system allows.
+fn enough_files(config: &ServerConfig) {
+    let wanted =
+        u64::try_from(config.max_connections).unwrap_or(u64::MAX).saturating_add(SPARE_FILES);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(files) if files < wanted => {
+            tracing::warn!(
+                files,
+                wanted,
+                "there may be fewer connections than limits.max_connections"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files is not known"),
+    }
+}
+
+async fn serve(
+    parts: Reload,
+    metrics: Option<Metrics>,
+    (stop, hangup): (impl Future<Output = ()>, BoxStream<'static, ()>),
+) -> Result<(), ServeCommandError> {
+    let (config, serving) = (parts.config.clone(), parts.serving.clone());
+    let live = serving.live.clone();
     let (listener, bound) = bind(config.listen).await?;
     let (ready, readiness) = watch::channel(true);
     let mut lines = format!("listening on {bound}\n");
@@ -182,7 +228,7 @@ async fn serve(parts: Reload, metrics: Option<Metrics>) -> Result<(), ServeComma
         gauge!("klankbord_ready").set(0.0);
     };
     // Calls left behind have no say in when the process ends; the others are done by now.
-    if rpc::run(listener, live.clone(), guard, config, stopped).await? == Served::Drained {
+    if rpc::run(listener, serving, config, stopped).await? == Served::Drained {
         live.now().shutdown().await;
     }
     // Probes and metrics are there to the last.

@@ -10,6 +10,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use crate::config::{
     Kind, OF_THE_MODEL, Problem, Problems, SETTINGS, ServerConfig, Setting, Source, Values,
 };
+use crate::telemetry::FILTER_VARIABLE;
 
 const FILE: &str = "config";
 const FILE_VARIABLE: &str = "KLANKBORD_CONFIG";
@@ -48,6 +49,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::Count { .. } => arg.value_name("N"),
         Kind::Seconds { .. } => arg.value_name("SECONDS"),
         Kind::File => arg.value_name("FILE"),
+        Kind::Folder => arg.value_name("DIR"),
         Kind::Text => arg.value_name("TEXT"),
         Kind::Choice(_) => arg.value_name("NAME"),
     }
@@ -81,6 +83,16 @@ impl FromArgMatches for SettingsArgs {
     }
 }
 
+/// Variables that look like settings and are none.
+pub fn strangers() -> Vec<String> {
+    let known = |name: &str| {
+        [FILE_VARIABLE, FILTER_VARIABLE].contains(&name)
+            || SETTINGS.iter().any(|setting| setting.variable() == name)
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("KLANKBORD_") && !known(name)).collect()
+}
+
 impl SettingsArgs {
     /// All that was given, the model's settings among it, and what it means.
     ///
@@ -88,12 +100,14 @@ impl SettingsArgs {
     /// Everything that is wrong.
     pub fn read(&self, model: &[(&str, String)]) -> Result<(Values, ServerConfig), Problems> {
         let (mut values, mut problems) = (Values::default(), Vec::new());
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file.as_ref().filter(|file| !file.as_os_str().is_empty()) {
             problems.extend(values.read(file));
         }
         for setting in SETTINGS {
             let name = setting.variable();
             match std::env::var(&name) {
+                // Empty is as if it were not there: a variable that somebody forgot to fill in must not open a door.
+                Ok(text) if text.is_empty() => {}
                 Ok(text) => values.set(setting, text, Source::Environment(name)),
                 Err(std::env::VarError::NotPresent) => {}
                 Err(std::env::VarError::NotUnicode(_)) => problems.push(Problem {

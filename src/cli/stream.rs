@@ -22,7 +22,7 @@ const WINDOW: usize = 512;
 
 /// Why nothing could be classified, or not all of it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
+pub enum StreamError {
     /// The threads that it takes did not start.
     #[error("cannot start")]
     Start(#[source] io::Error),

@@ -9,7 +9,7 @@ pub struct TokenArgs {
     #[arg(value_parser = name)]
     pub name: String,
     /// Most messages a second that the caller may send.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     pub rate: Option<f64>,
 }
 
@@ -19,6 +19,13 @@ fn name(text: &str) -> Result<String, &'static str> {
         true => Ok(text.to_owned()),
         false => Err("a name has at most 64 letters, digits, `-`, `_` and `.`"),
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| bearer::RATES.contains(rate));
+    rate.ok_or_else(|| {
+        format!("a rate is from {} to {}", bearer::RATES.start(), bearer::RATES.end())
+    })
 }
 
 /// Prints token and line.

@@ -22,6 +22,8 @@ pub enum Kind {
     Seconds { least: f64, most: f64, optional: bool },
     /// A file that exists; empty for none.
     File,
+    /// A folder that exists; empty for none.
+    Folder,
     /// Free text; empty for none.
     Text,
     /// One of these; empty for none.
@@ -105,7 +107,7 @@ pub const SETTINGS: &[Setting] = &[
         "Most open connections; one above it is closed as it comes in"),
     setting("limits.max_calls", "max-calls", count(1, 1 << 20), "1024",
         "Most calls to work on at once, over all connections"),
-    setting("limits.max_calls_per_connection", "max-calls-per-connection", count(1, 1 << 20), "1024",
+    setting("limits.max_calls_per_connection", "max-calls-per-connection", count(1, 1 << 20), "256",
         "Most calls at once on one connection"),
     setting("limits.stream_window", "stream-window", count(1, 1 << 16), "256",
         "Most messages of one stream that are in the works or not yet read by the caller"),
@@ -117,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
         "A connection that was silent for so many seconds is asked whether anyone is there"),
     setting("limits.keepalive_timeout_s", "keepalive-timeout-s", seconds(1.0, HOUR), "20",
         "A connection on which nobody answers for so many seconds is closed"),
-    setting("limits.max_connection_age_s", "max-connection-age-s", perhaps(1.0, 168.0 * HOUR), "0",
+    setting("limits.max_connection_age_s", "max-connection-age-s", perhaps(1.0, 168.0 * HOUR), "3600",
         "A connection that is so many seconds old takes no more calls, so that clients spread anew; 0 for any age"),
     setting("limits.max_connection_age_grace_s", "max-connection-age-grace-s", perhaps(1.0, 168.0 * HOUR), "0",
         "Its calls may go on for so many seconds more; 0 for as long as they like"),
@@ -137,6 +139,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("model.precision", "precision", Kind::Choice(&["int8", "f32"]), "int8", "Arithmetic of the model's layers"),
     setting("model.kernel", "kernel", Kind::Choice(&["tiles", "vnni", "vectors", "portable"]), "",
         "What does the int8 products; empty for the fastest that this CPU has"),
+    setting("routing.policy", "policy", Kind::File, "",
+        "File of a routing policy, TOML; verdicts say then where each message goes (see `klankbord route`)"),
+    setting("feedback.folder", "feedback-folder", Kind::Folder, "",
+        "Folder to keep corrections of verdicts in, as JSON lines to train on; empty to take none"),
+    setting("feedback.max_file_bytes", "feedback-max-file-bytes", count(1 << 10, 1 << 40), "67108864",
+        "A file of corrections that would grow above so many bytes makes place for a new one"),
     setting("telemetry.log_format", "log-format", Kind::Choice(&["auto", "human", "json"]), "auto",
         "How to write the log, which goes to standard error"),
     setting("telemetry.otlp_endpoint", "otlp-endpoint", Kind::Text, "",

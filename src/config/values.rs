@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::settings::{SETTINGS, Setting};
+use super::settings::{Kind, SETTINGS, Setting};
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Values {
 
 /// A path in a file is meant from where the file is.
 fn resolved(setting: &Setting, text: &str, file: &Path) -> String {
-    let is_path = setting.kind == super::settings::Kind::File || setting.key == "model.path";
+    let is_path = matches!(setting.kind, Kind::File | Kind::Folder) || setting.key == "model.path";
     let folder = file.parent().filter(|_| is_path && !text.is_empty());
     folder
         .map_or_else(|| text.to_owned(), |folder| folder.join(text).to_string_lossy().into_owned())

@@ -128,6 +128,21 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`] naming the file, what is wrong with it and what to do.
     pub fn load(dir: &Path) -> Result<Self, BundleError> {
+        Self::load_by(dir, Mapped::open)
+    }
+
+    /// As [`Bundle::load`], for files that somebody may shorten meanwhile: nothing is mapped.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn load_apart(dir: &Path) -> Result<Self, BundleError> {
+        Self::load_by(dir, |path| fs::read(path))
+    }
+
+    fn load_by<B: Deref<Target = [u8]>>(
+        dir: &Path,
+        open: impl Fn(&Path) -> std::io::Result<B>,
+    ) -> Result<Self, BundleError> {
         let path = dir.join(MANIFEST);
         if !path.is_file() {
             return Err(BundleError::NotFound(vec![dir.to_owned()]));
@@ -135,7 +150,7 @@ impl Bundle {
         let bytes = read(&path)?;
         let manifest = parse_manifest(&path, &bytes)?;
         // Nothing of the map is kept: whatever happens to the file later, the model stays as it is.
-        let weights_bytes = verified(dir, WEIGHTS, &manifest, Mapped::open)?;
+        let weights_bytes = verified(dir, WEIGHTS, &manifest, open)?;
         let tokenizer_json = verified(dir, TOKENIZER, &manifest, |path| fs::read(path))?;
         let architecture = &manifest.architecture;
         let weights = Weights::read(&weights_bytes, architecture)
@@ -156,10 +171,17 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::NoHeads`] for a base encoder, else as [`Bundle::load`].
     pub fn load_classifier(dir: &Path) -> Result<Self, BundleError> {
-        let bundle = Self::load(dir)?;
-        match bundle.manifest.logits.is_empty() {
+        Self::load(dir)?.classifier(dir)
+    }
+
+    /// Itself, if it gives labels; `dir` is where it is from.
+    ///
+    /// # Errors
+    /// [`BundleError::NoHeads`] for a base encoder.
+    pub fn classifier(self, dir: &Path) -> Result<Self, BundleError> {
+        match self.manifest.logits.is_empty() {
             true => Err(BundleError::NoHeads(dir.to_owned())),
-            false => Ok(bundle),
+            false => Ok(self),
         }
     }
 

@@ -74,6 +74,11 @@ impl Call {
         call.unwrap_or_else(|| Arc::new(Self::new("other", None, None, None)))
     }
 
+    /// Who calls, by the name of the token, where there are tokens.
+    pub(super) fn caller(&self) -> Option<&str> {
+        self.bearer.as_ref().map(|bearer| bearer.name())
+    }
+
     /// Counts messages of the call.
     pub(super) fn add_items(&self, items: usize) {
         self.items.fetch_add(items, Ordering::Relaxed);
@@ -151,7 +156,7 @@ impl Drop for Call {
             target: "klankbord::access",
             method = self.method,
             code = ?code,
-            caller = self.bearer.as_ref().map(|bearer| bearer.name()),
+            caller = self.caller(),
             items = self.items.load(Ordering::Relaxed),
             elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             "call"

@@ -18,12 +18,16 @@ use metrics::{counter, gauge};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::rpc::tls::Tls;
 
 /// Bytes of the client's connection preface (RFC 9113, section 3.4).
 const GREETING_BYTES: usize = 24;
+
+/// Between a connection that could not be accepted and the next.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What a connection is made of.
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -37,6 +41,8 @@ pub(super) struct Connection {
     stream: Box<dyn Transport>,
     /// What is missing of the greeting, and what ends the wait for it.
     greeting: Option<(usize, GiveUp)>,
+    /// What ends it in any case.
+    end: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
@@ -57,35 +63,48 @@ impl Drop for Place {
     }
 }
 
-/// The connections that come in, at most `most` at once; `stopping` becomes true when shutdown begins.
+/// How connections are treated.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Most at once.
+    pub most: usize,
+    /// Longest time to shake hands and to greet.
+    pub patience: Duration,
+    /// When a connection is ended, whatever goes on; never where `None`.
+    pub age: Option<Duration>,
+}
+
+/// The connections that come in, so many at once at most; `stopping` becomes true when shutdown begins.
 pub(super) fn incoming(
     accepted: TcpIncoming,
     tls: Option<Tls>,
-    (most, patience): (usize, Duration),
+    Limits { most, patience, age }: Limits,
     stopping: watch::Receiver<bool>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(most));
     let placed = accepted.filter_map(move |stream| {
-        let placed = match stream {
-            Err(error) => Some(Err(error)),
-            Ok(stream) => match Place::of(&places) {
-                Some(place) => Some(Ok((stream, place))),
-                None => {
-                    counter!("klankbord_rejected_total", "reason" => "too_many_connections")
-                        .increment(1);
+        let place = stream.as_ref().ok().map(|_| Place::of(&places));
+        async move {
+            match (stream, place) {
+                (Ok(stream), Some(Some(place))) => Some((stream, place)),
+                (Ok(_), _) => {
+                    let reason = "too_many_connections";
+                    counter!("klankbord_rejected_total", "reason" => reason).increment(1);
                     None
                 }
-            },
-        };
-        std::future::ready(placed)
+                (Err(error), _) => {
+                    // Out of files, most likely: trying again at once would only keep a core busy.
+                    tracing::warn!(kind = ?error.kind(), "a connection cannot be accepted");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    None
+                }
+            }
+        }
     });
-    let opened = placed.map(move |placed| {
+    let opened = placed.map(move |(stream, place)| {
         let (mut stopping, tls) = (stopping.clone(), tls.clone());
+        let end = age.map(|age| Box::pin(tokio::time::sleep(age)));
         async move {
-            let (stream, place) = match placed {
-                Ok(placed) => placed,
-                Err(error) => return Some(Err(error)),
-            };
             let give_up = async move {
                 tokio::select! {
                     _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -97,6 +116,7 @@ pub(super) fn incoming(
             Some(Ok(Connection {
                 stream,
                 greeting: Some((GREETING_BYTES, give_up)),
+                end,
                 _place: place,
             }))
         }
@@ -130,6 +150,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Some((missing, give_up)) = &mut self.greeting {

@@ -13,6 +13,7 @@ use crate::message::{
     Provenance, Sentiment, Verdict,
 };
 use crate::pipeline::ModelInfo;
+use crate::route::{Handling, Route};
 use crate::rpc::pb;
 use crate::rpc::status::{Place, RpcError};
 
@@ -33,6 +34,69 @@ fn checked(raw: pb::Message) -> Result<Message, InvalidMessage> {
         .with_channel(channel(raw.channel))
         .with_language_hint(hint);
     Ok(message)
+}
+
+/// A message of which no text need be known.
+pub(super) struct Parts {
+    pub id: String,
+    pub text: Option<String>,
+    pub channel: Option<Channel>,
+    pub language: Option<Language>,
+}
+
+/// Checks what there is of a message.
+pub(super) fn parts(raw: pb::Message) -> Result<Parts, RpcError> {
+    if raw.text.is_empty() {
+        // All limits but that on the text are the same.
+        let only = pb::Message { text: b"-".to_vec(), ..raw };
+        let message = message(Some(only), Place::Only)?;
+        let (id, channel) = (message.id().to_owned(), message.channel());
+        return Ok(Parts { id, text: None, channel, language: message.language_hint() });
+    }
+    let message = message(Some(raw), Place::Only)?;
+    Ok(Parts {
+        id: message.id().to_owned(),
+        text: Some(message.text().to_owned()),
+        channel: message.channel(),
+        language: message.language_hint(),
+    })
+}
+
+/// Most tags of a message, and bytes of one.
+const MAX_TAGS: usize = 16;
+const MAX_TAG_BYTES: usize = 64;
+
+/// The caller's own tags, taken out of a message.
+pub(super) fn tags(raw: &mut Option<pb::Message>, place: Place) -> Result<Vec<String>, RpcError> {
+    let tags = raw.as_mut().map(|raw| std::mem::take(&mut raw.tags)).unwrap_or_default();
+    let wrong = |reason: String| RpcError::Invalid(place, InvalidMessage { field: "tags", reason });
+    if tags.len() > MAX_TAGS {
+        return Err(wrong(format!("has {} tags; the limit is {MAX_TAGS}", tags.len())));
+    }
+    if tags.iter().any(|tag| tag.len() > MAX_TAG_BYTES) {
+        return Err(wrong(format!("has a tag of more than {MAX_TAG_BYTES} bytes")));
+    }
+    let tags = tags.into_iter().map(|tag| utf8("tags", tag));
+    tags.collect::<Result<_, _>>().map_err(|invalid| RpcError::Invalid(place, invalid))
+}
+
+/// Where a message goes, as it goes back to the caller.
+pub(super) fn route(route: Route) -> pb::Route {
+    let handling = match route.handling {
+        Handling::Human => pb::Handling::Human,
+        Handling::Auto => pb::Handling::Auto,
+    };
+    let seconds = route.reply_within.map_or(0, |time| time.as_secs());
+    pb::Route {
+        rule: route.rule,
+        queue: route.queue,
+        priority: route.priority.into(),
+        reply_within_s: u32::try_from(seconds).unwrap_or(u32::MAX),
+        handling: handling.into(),
+        tone: route.tone.unwrap_or_default(),
+        why: route.why,
+        crisis: route.crisis,
+    }
 }
 
 /// A string field; the generated code leaves the check to us (see `build.rs`).
@@ -143,6 +207,7 @@ pub(super) fn verdict(
         })
         .collect();
     pb::Verdict {
+        route: None,
         id,
         intents,
         primary_intent: verdict.primary.map_or(pb::Intent::None, intent).into(),
@@ -266,6 +331,7 @@ mod tests {
     #[test]
     fn every_field_of_a_message_is_taken_over() {
         let raw = pb::Message {
+            tags: Vec::new(),
             id: b"7".to_vec(),
             text: "Hoe laat gaan jullie open?".into(),
             context: b"We zijn weer open".to_vec(),

@@ -10,6 +10,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream};
+use metrics::counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -19,13 +20,19 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::batch::lane::{Lane, Terms};
 use crate::config::ServerConfig;
-use crate::explain::explain;
+use crate::explain::{explain, readings};
+use crate::feedback::Store;
 use crate::pipeline::{Live, Pipeline, PipelineError};
+use crate::route::Router;
 use crate::rpc::access::Access;
 use crate::rpc::call::Call;
 use crate::rpc::convert::{self, MAX_BATCH_MESSAGES};
+use crate::rpc::feedback::Feedback;
 use crate::rpc::guard::Guard;
 use crate::rpc::pb::classifier_server::{self, ClassifierServer};
+use crate::rpc::pb::feedback_server::FeedbackServer;
+use crate::rpc::pb::routing_server::RoutingServer;
+use crate::rpc::routing::Routing;
 use crate::rpc::status::{Place, RpcError};
 use crate::rpc::{connection, health, pb, tally};
 
@@ -49,6 +56,24 @@ pub enum Served {
     Overdue,
 }
 
+/// What a server answers with, and whom.
+#[derive(Clone)]
+pub struct Serving {
+    pub live: Live,
+    pub guard: Guard,
+    /// Where there is a routing policy.
+    pub router: Option<Arc<Router>>,
+    /// Where corrections are kept.
+    pub feedback: Option<Arc<Store>>,
+}
+
+impl From<Pipeline> for Serving {
+    /// To everybody, and without a routing policy.
+    fn from(pipeline: Pipeline) -> Self {
+        Serving { live: pipeline.into(), guard: Guard::default(), router: None, feedback: None }
+    }
+}
+
 /// Serves until `shutdown` completes, then finishes the calls that were accepted.
 ///
 /// New connections are refused from then on, health turns to NOT_SERVING, streams get the replies
@@ -60,8 +85,7 @@ pub enum Served {
 /// about.
 pub async fn run(
     listener: TcpListener,
-    pipeline: impl Into<Live>,
-    guard: Guard,
+    serving: Serving,
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Served, ServeError> {
@@ -72,16 +96,20 @@ pub async fn run(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let config = Arc::new(config);
-    let (live, stopping_too) = (pipeline.into(), stopping.clone());
-    let classifier = Classifier { live, config: Arc::clone(&config), stopping: stopping_too };
+    let Serving { live, guard: Guard { tls, callers }, router, feedback: store } = serving;
+    let feedback = FeedbackServer::new(Feedback { live: live.clone(), store });
+    let routing = RoutingServer::new(Routing(router.clone()));
+    let (own_config, stopping_too) = (Arc::clone(&config), stopping.clone());
+    let classifier = Classifier { live, router, config: own_config, stopping: stopping_too };
     let routes = Routes::new(
         ClassifierServer::new(classifier).max_decoding_message_size(config.max_request_bytes),
     )
+    .add_service(feedback)
+    .add_service(routing)
     .add_service(health::service(stopping.clone()))
     .add_service(reflect().build_v1()?)
     .add_service(reflect().build_v1alpha()?)
     .prepare();
-    let Guard { tls, callers } = guard;
     let service = Access::new(routes, config.max_calls, config.call_timeout, callers);
 
     let accepted = TcpIncoming::from(listener)
@@ -92,7 +120,11 @@ pub async fn run(
         tracing::info!("shutting down: finishing the calls that were accepted");
         stop.send_replace(true);
     };
-    let limits = (config.max_connections, config.greeting_timeout);
+    let limits = connection::Limits {
+        most: config.max_connections,
+        patience: config.greeting_timeout,
+        age: config.max_connection_age.zip(config.max_connection_age_grace).map(|(a, g)| a + g),
+    };
     let incoming = connection::incoming(accepted, tls, limits, stopping.clone());
     let serving = transport(&config).serve_with_incoming_shutdown(service, incoming, signal);
     let mut began = stopping;
@@ -123,12 +155,9 @@ fn transport(config: &ServerConfig) -> Server {
         .http2_max_pending_accept_reset_streams(Some(config.max_resets))
         .http2_max_local_error_reset_streams(Some(config.max_resets))
         .max_concurrent_streams(config.max_calls_per_connection);
-    let server = match config.max_connection_age {
+    // The grace is not tonic's: its own ends calls without a word to the client beforehand.
+    match config.max_connection_age {
         Some(age) => server.max_connection_age(age),
-        None => server,
-    };
-    match config.max_connection_age_grace {
-        Some(grace) => server.max_connection_age_grace(grace),
         None => server,
     }
 }
@@ -136,6 +165,7 @@ fn transport(config: &ServerConfig) -> Server {
 /// `klankbord.v1.Classifier`.
 pub(super) struct Classifier {
     live: Live,
+    router: Option<Arc<Router>>,
     config: Arc<ServerConfig>,
     stopping: watch::Receiver<bool>,
 }
@@ -149,11 +179,12 @@ struct Wish {
 
 /// Checks one message, waits for its verdict. Dropping the future cancels the work.
 async fn classify(
-    pipeline: &Pipeline,
-    raw: Option<pb::Message>,
+    (pipeline, router): (&Pipeline, Option<&Router>),
+    mut raw: Option<pb::Message>,
     Wish { spans, terms }: Wish,
     place: Place,
 ) -> Result<pb::Verdict, RpcError> {
+    let tags = convert::tags(&mut raw, place)?;
     let message = convert::message(raw, place)?;
     let (id, channel) = (message.id().to_owned(), message.channel());
     let (verdict, provenance) = match spans {
@@ -163,7 +194,8 @@ async fn classify(
         false => (pipeline.classify_on(message, terms).await?, None),
     };
     tally::count(&verdict, channel);
-    Ok(convert::verdict(id, &verdict, provenance))
+    let route = router.map(|router| convert::route(router.route(&verdict, channel, &tags)));
+    Ok(pb::Verdict { route, ..convert::verdict(id, &verdict, provenance) })
 }
 
 /// How the messages of a unary call are to be read, if it may send so many and there is time for them.
@@ -177,8 +209,14 @@ fn wish(
     if lane == Lane::Bulk {
         call.is_bulk()?;
     }
+    pipeline.ready(lane).inspect_err(|error| {
+        // The call is counted where it is refused; here, what else it would have brought.
+        if let PipelineError::Overloaded { .. } = error {
+            let others = messages.saturating_sub(1) as u64;
+            counter!("klankbord_rejected_total", "reason" => "queue_full").increment(others);
+        }
+    })?;
     call.charge(messages)?;
-    pipeline.ready(lane)?;
     Ok(Wish { spans, terms: Terms { lane, deadline: call.due() } })
 }
 
@@ -193,7 +231,8 @@ impl classifier_server::Classifier for Classifier {
         let pb::ClassifyRequest { message, spans, lane } = request.into_inner();
         let pipeline = self.live.now();
         let wish = wish(&pipeline, &call, (spans, lane), 1)?;
-        let verdict = classify(&pipeline, message, wish, Place::Only).await?;
+        let verdict =
+            classify((&pipeline, self.router.as_deref()), message, wish, Place::Only).await?;
         Ok(Response::new(pb::ClassifyResponse { verdict: Some(verdict) }))
     }
 
@@ -213,10 +252,13 @@ impl classifier_server::Classifier for Classifier {
         let wish = wish(&pipeline, &call, (spans, lane), messages.len())?;
         let results = messages.into_iter().enumerate().map(async |(index, message)| {
             let place = Place::InBatch(index);
-            let outcome = match classify(&pipeline, Some(message), wish, place).await {
-                Ok(verdict) => Outcome::Verdict(verdict),
-                Err(error) => Outcome::Error(error.into()),
-            };
+            let outcome =
+                match classify((&pipeline, self.router.as_deref()), Some(message), wish, place)
+                    .await
+                {
+                    Ok(verdict) => Outcome::Verdict(verdict),
+                    Err(error) => Outcome::Error(error.into()),
+                };
             pb::ClassifyBatchResult { result: Some(outcome) }
         });
         let results = join_all(results).await;
@@ -232,7 +274,7 @@ impl classifier_server::Classifier for Classifier {
         let call = Call::of(request.extensions());
         call.is_bulk()?;
         call.reply_later();
-        let live = self.live.clone();
+        let (live, router) = (self.live.clone(), self.router.clone());
         // Why reading stopped, unless the caller was done. Told after the last reply: a status
         // ends a stream, and would cut off replies that are still in the works.
         let ending = Arc::new(OnceLock::<Status>::new());
@@ -262,15 +304,25 @@ impl classifier_server::Classifier for Classifier {
                 let read = read.map_err(|status| broken.set(status)).ok();
                 std::future::ready(read)
             });
+        // Not within the window: what is read is answered, however slowly the token lets it come.
+        let pacing = Arc::clone(&call);
+        let read = read.then(move |request| {
+            let call = Arc::clone(&pacing);
+            async move {
+                call.pace().await;
+                request
+            }
+        });
         let counted = Arc::clone(&call);
         let replies = read
             .enumerate()
             .map(move |(index, request)| {
                 counted.add_items(1);
                 let (live, call) = (live.clone(), Arc::clone(&counted));
+                let router = router.clone();
                 async move {
-                    call.pace().await;
-                    reply(&live.now(), index, request, call.due()).await
+                    let by = (&*live.now(), router.as_deref());
+                    reply(by, index, request, call.due()).await
                 }
             })
             // The window: a caller that reads slowly is read from slowly, and holds up no other.
@@ -296,8 +348,8 @@ impl classifier_server::Classifier for Classifier {
         let message = convert::message(message, Place::Only)?;
         let label = convert::label(label)?;
         let pipeline = self.live.now();
-        call.charge(1)?;
         pipeline.ready(Lane::Interactive).map_err(RpcError::from)?;
+        call.charge(readings(message.text()))?;
         let id = message.id().to_owned();
         let explained = explain(&pipeline, message, label).await.map_err(RpcError::from)?;
         Ok(Response::new(convert::explanation(id, &explained)))
@@ -316,7 +368,7 @@ impl classifier_server::Classifier for Classifier {
 
 /// The reply to one request of a stream.
 async fn reply(
-    pipeline: &Pipeline,
+    by: (&Pipeline, Option<&Router>),
     index: usize,
     request: pb::ClassifyStreamRequest,
     deadline: Option<Instant>,
@@ -327,7 +379,7 @@ async fn reply(
     let wish = Wish { spans, terms: Terms { lane: convert::lane(lane, Lane::Bulk), deadline } };
     let id = convert::id(message.as_ref());
     let index = u64::try_from(index).unwrap_or(u64::MAX);
-    let outcome = match classify(pipeline, message, wish, Place::Only).await {
+    let outcome = match classify(by, message, wish, Place::Only).await {
         Ok(verdict) => Outcome::Verdict(verdict),
         Err(error) => Outcome::Error(error.into()),
     };

@@ -11,6 +11,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
+use crate::feedback::FeedbackError;
 use crate::message::InvalidMessage;
 use crate::pipeline::PipelineError;
 use crate::rpc::convert::MAX_BATCH_MESSAGES;
@@ -47,6 +48,16 @@ pub(super) enum RpcError {
     Invalid(Place, InvalidMessage),
     /// A request to explain that names no label, or none that there is.
     NoLabel,
+    /// A request to set the crisis mode that names none.
+    NoMode,
+    /// A call that needs a routing policy, of a server that has none.
+    NoPolicy,
+    /// A correction, for a server that keeps none.
+    NoFeedback,
+    /// A field of a request that is wrong, and how.
+    Field(&'static str, &'static str),
+    /// A correction that was not kept.
+    Feedback(FeedbackError),
     /// A batch of more messages than we take at once.
     BatchTooLong(usize),
     /// The pipeline gave no verdict.
@@ -68,13 +79,19 @@ impl RpcError {
             RpcError::Missing(_)
             | RpcError::Invalid(..)
             | RpcError::NoLabel
+            | RpcError::NoMode
+            | RpcError::Field(..)
             | RpcError::BatchTooLong(_) => Some("invalid"),
-            RpcError::Pipeline(PipelineError::Overloaded { .. }) => Some("queue_full"),
+            RpcError::Pipeline(PipelineError::Overloaded { .. })
+            | RpcError::Feedback(FeedbackError::Busy) => Some("queue_full"),
             RpcError::Pipeline(PipelineError::ShuttingDown) => Some("shutting_down"),
             RpcError::TooManyCalls => Some("too_many_calls"),
             RpcError::Unauthenticated => Some("unauthenticated"),
             RpcError::RateLimited(_) => Some("rate_limited"),
             RpcError::Pipeline(PipelineError::Failed | PipelineError::Expired)
+            | RpcError::NoPolicy
+            | RpcError::NoFeedback
+            | RpcError::Feedback(FeedbackError::Disk)
             | RpcError::DeadlineExceeded => None,
         }
     }
@@ -83,6 +100,12 @@ impl RpcError {
 impl From<PipelineError> for RpcError {
     fn from(error: PipelineError) -> Self {
         Self::Pipeline(error)
+    }
+}
+
+impl From<FeedbackError> for RpcError {
+    fn from(error: FeedbackError) -> Self {
+        Self::Feedback(error)
     }
 }
 
@@ -99,6 +122,18 @@ impl From<RpcError> for Status {
                 bad_request(format!("{place}.{field}"), &reason)
             }
             RpcError::NoLabel => bad_request("label".into(), "names no label that there is"),
+            RpcError::NoMode => bad_request("mode".into(), "names no mode that there is"),
+            RpcError::NoPolicy => Status::failed_precondition("the server has no routing policy"),
+            RpcError::NoFeedback => Status::failed_precondition("the server keeps no corrections"),
+            RpcError::Field(field, reason) => bad_request(field.into(), reason),
+            RpcError::Feedback(error) => match error {
+                FeedbackError::Disk => Status::internal(error.to_string()),
+                FeedbackError::Busy => Status::with_error_details(
+                    Code::ResourceExhausted,
+                    error.to_string(),
+                    retry(RETRY_AFTER_TOO_MANY_CALLS),
+                ),
+            },
             RpcError::BatchTooLong(messages) => bad_request(
                 "messages".into(),
                 &format!("holds {messages} messages; the limit is {MAX_BATCH_MESSAGES}"),

@@ -93,6 +93,10 @@ fn describe() {
     );
     describe_counter!("klankbord_urgent_total", "Verdicts that say urgent, by channel");
     describe_counter!(
+        "klankbord_corrections_total",
+        "Labels of corrected verdicts: missed, said wrongly or confirmed, by model version"
+    );
+    describe_counter!(
         "klankbord_reloads_total",
         "What was read anew while serving, and whether it was taken"
     );

@@ -4,12 +4,15 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use klankbord::config::ServerConfig;
+use klankbord::feedback::Store;
 use klankbord::pipeline::{Live, Pipeline};
+use klankbord::route::Router;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
-use klankbord::rpc::{self, Guard, ServeError, Served, pb};
+use klankbord::rpc::{self, Guard, ServeError, Served, Serving, pb};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -44,12 +47,18 @@ impl Running {
     /// Starts one around another pipeline.
     pub async fn start_with(pipeline: impl Into<Live>, config: ServerConfig) -> Self {
         let guard = Guard::new(&config).unwrap();
-        Self::start_whole(pipeline.into(), guard, config).await
+        let router = config.policy.as_deref().map(|path| Router::read(path).unwrap());
+        let most = config.feedback_max_file_bytes;
+        let store = |folder: &Path| Arc::new(Store::open(folder, most).unwrap());
+        let feedback = config.feedback_folder.as_deref().map(store);
+        let live = pipeline.into();
+        Self::start_whole(Serving { live, guard, router, feedback }, config).await
     }
 
     /// Starts one with a guard that can be told to renew itself.
     pub async fn start_guarded(guard: Guard, config: ServerConfig) -> Self {
-        Self::start_whole(Self::pipeline().into(), guard, config).await
+        let live = Self::pipeline().into();
+        Self::start_whole(Serving { live, guard, router: None, feedback: None }, config).await
     }
 
     fn pipeline() -> Pipeline {
@@ -57,14 +66,14 @@ impl Running {
         PIPELINE.get_or_init(|| Pipeline::load(None).expect("the model loads")).clone()
     }
 
-    async fn start_whole(pipeline: Live, guard: Guard, config: ServerConfig) -> Self {
+    async fn start_whole(serving: Serving, config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(rpc::run(listener, pipeline, guard, config, shutdown));
+        let served = tokio::spawn(rpc::run(listener, serving, config, shutdown));
         Self { address, stop, served }
     }
 
