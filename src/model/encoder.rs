@@ -28,6 +28,9 @@ use crate::tokenise::Tokens;
 /// stays in the core's own cache. A multiple of [`ROWS`].
 const CHUNK: usize = 64;
 
+/// Tokens that go through all layers before the next do: what layers leave behind stays in a cache.
+const TOGETHER: usize = 512;
+
 thread_local! {
     /// Buffers of this thread, kept from batch to batch.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -36,7 +39,7 @@ thread_local! {
 /// Why an encoder cannot be made of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// A tensor is missing or of another shape.
+    /// A tensor is missing or wrong.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A tensor cannot be laid out for the kernel.
@@ -52,7 +55,6 @@ struct Linear {
     /// What its inputs are multiplied by before they are quantised, (I).
     smooth: Vec<f32>,
 }
-
 struct Layer {
     qkv: Linear,
     attention_out: Linear,
@@ -77,7 +79,7 @@ pub struct Encoder {
     head: (Vec<f32>, Vec<f32>),
 }
 
-/// Rows quantised each by itself, in a buffer of whole tiles.
+/// Rows quantised each by itself, in whole tiles.
 #[derive(Default)]
 struct Buffer {
     values: Lines<u8>,
@@ -168,7 +170,7 @@ impl Linear {
         let sums = sums.sized(whole * self.product.outputs());
         self.product.run(x, rows, sums)?;
         let sums = &sums[..rows * self.product.outputs()];
-        let Product { scales, totals, .. } = &self.product;
+        let (scales, totals) = (&self.product.scales, &self.product.totals);
         let columns = Columns { scales, totals, bias: &self.bias };
         Ok(Sums { sums, from: &from.scales[start..start + rows], columns })
     }
@@ -241,8 +243,7 @@ impl Encoder {
         self.kernel
     }
 
-    /// Appends the logits of each message, in order, to `logits`. Allocates nothing once this thread
-    /// has read as much before and `logits` has room.
+    /// Appends the logits of each message to `logits`. Allocates nothing once this thread has read as much.
     ///
     /// # Errors
     /// [`EngineError`] where a token is out of range.
@@ -251,11 +252,24 @@ impl Encoder {
         batch: &[&Tokens],
         logits: &mut Vec<Logits>,
     ) -> Result<(), EngineError> {
-        SCRATCH.with_borrow_mut(|scratch| self.run(batch, scratch, logits))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut rest = batch;
+            while let Some(first) = rest.first() {
+                let mut tokens = first.ids.len();
+                let mut fits = |next: &&&Tokens| {
+                    tokens += next.ids.len();
+                    tokens <= TOGETHER
+                };
+                let count = 1 + rest[1..].iter().take_while(&mut fits).count();
+                let (group, others) = rest.split_at(count);
+                self.run(group, scratch, logits)?;
+                rest = others;
+            }
+            Ok(())
+        })
     }
 
-    /// Hidden states after the embeddings and after each layer, (T, C) each, T the tokens of all
-    /// messages end to end: to compare, layer by layer, with the oracle's.
+    /// Hidden states after the embeddings and each layer, (T, C) each, to compare with the oracle's.
     ///
     /// # Errors
     /// As [`Encoder::logits_into`].

@@ -120,8 +120,17 @@ impl Router {
     pub fn reread(&self, path: &Path) -> Result<usize, PolicyError> {
         let policy = Policy::read(path)?;
         let rules = policy.rules.len();
-        self.policy.store(Arc::new(policy));
+        self.replace(policy);
         Ok(rules)
+    }
+
+    fn replace(&self, policy: Policy) {
+        let other = policy.crisis != self.policy.load().crisis;
+        self.policy.store(Arc::new(policy));
+        if other {
+            // What was counted is in parts of another time.
+            self.window.lock().unwrap_or_else(PoisonError::into_inner).0.clear();
+        }
     }
 
     /// Says that there is a crisis, that there is none, or leaves it to the complaints of late.
@@ -257,5 +266,16 @@ queue = \"q\"
         router.set(CrisisMode::Automatic);
         let state = router.state();
         assert!(state.active && state.lately.complaints == 12, "{state:?}");
+    }
+
+    #[test]
+    fn another_rule_begins_to_count_anew_and_the_same_goes_on() {
+        let router = Router::new(Policy::parse(POLICY).unwrap());
+        let counted = || router.state().lately.complaints;
+        router.route(&complaint(true), None, &[]);
+        router.replace(Policy::parse(&POLICY.replace("storm", "gale")).unwrap());
+        assert_eq!(counted(), 1);
+        router.replace(Policy::parse(&POLICY.replace("10m", "10h")).unwrap());
+        assert_eq!(counted(), 0);
     }
 }

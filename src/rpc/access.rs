@@ -265,4 +265,47 @@ mod tests {
         drop(open);
         assert_eq!(access.calls.available_permits(), 1);
     }
+
+    /// A reply of which nothing comes yet.
+    struct Endless;
+
+    impl HttpBody for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    /// A router that answers at once.
+    #[derive(Clone)]
+    struct Quick;
+
+    impl Service<http::Request<()>> for Quick {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<()>) -> Self::Future {
+            std::future::ready(Ok(http::Response::new(Body::new(Endless))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_nobody_reads_holds_its_place() {
+        let mut access = Access::new(Quick, 1, None, None);
+        let request = || http::Request::builder().uri(METHODS[0]).body(()).unwrap();
+        let Ok(unread) = access.call(request()).await;
+        assert_eq!(access.calls.available_permits(), 0);
+        drop(unread);
+        assert_eq!(access.calls.available_permits(), 1);
+    }
 }
