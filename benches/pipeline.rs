@@ -8,6 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use klankbord::batch::lane::{Lane, Terms};
 use klankbord::model::kernel::Kernel;
 use klankbord::pipeline::Pipeline;
 use support::messages::Messages;
@@ -88,8 +89,9 @@ async fn beside_bulk(pipeline: &Pipeline, messages: &Messages) -> Vec<Duration> 
     let bulk = async {
         // Each in turn and again from the first, until whoever waits has seen enough.
         let endless = messages.messages.iter().cycle();
+        let terms = Terms { lane: Lane::Bulk, deadline: None };
         let verdicts = futures::stream::iter(endless)
-            .map(|message| pipeline.classify(message.clone()))
+            .map(|message| pipeline.classify_on(message.clone(), terms))
             .buffer_unordered(BESIDE);
         verdicts.for_each(async |verdict| assert!(verdict.is_ok(), "no verdict")).await;
     };

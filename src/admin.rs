@@ -1,8 +1,6 @@
 //! HTTP for operators: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes. No text of any message is
 //! in any of them. May depend on `telemetry`; knows nothing of gRPC.
 
-use std::future::Future;
-
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
@@ -14,7 +12,7 @@ use crate::telemetry::Metrics;
 /// Format of the metrics, as Prometheus names it.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Answers until `end` completes. `/readyz` says 503 as long as `ready` is false, `/healthz` always 200.
+/// Answers until it is dropped. `/readyz` says 503 as long as `ready` is false, `/healthz` always 200.
 ///
 /// # Errors
 /// Where the socket fails.
@@ -22,7 +20,6 @@ pub async fn run(
     listener: TcpListener,
     metrics: Metrics,
     ready: watch::Receiver<bool>,
-    end: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let measured = move || {
         let metrics = metrics.clone();
@@ -41,5 +38,5 @@ pub async fn run(
         .route("/metrics", get(measured))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(asked));
-    axum::serve(listener, router).with_graceful_shutdown(end).await
+    axum::serve(listener, router).await
 }

@@ -6,7 +6,7 @@
 
 mod file;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -113,7 +113,6 @@ struct Waiting {
 pub struct Store {
     send: Option<SyncSender<Waiting>>,
     thread: Option<JoinHandle<()>>,
-    folder: PathBuf,
 }
 
 impl Store {
@@ -129,12 +128,7 @@ impl Store {
         let (send, receive) = sync_channel(WAITING);
         let thread =
             Builder::new().name("feedback".into()).spawn(move || write(files, &receive))?;
-        Ok(Store { send: Some(send), thread: Some(thread), folder: folder.to_owned() })
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Store { send: Some(send), thread: Some(thread) })
     }
 
     /// Keeps a correction; it is on the disk when this is done.
@@ -166,32 +160,28 @@ impl Drop for Store {
 
 fn write([mut with_text, mut without]: [Appended; 2], receive: &Receiver<Waiting>) {
     while let Ok(first) = receive.recv() {
-        let all: Vec<Waiting> =
-            std::iter::once(first).chain(receive.try_iter().take(TOGETHER - 1)).collect();
-        for (file, has_text) in [(&mut with_text, true), (&mut without, false)] {
-            let lines = all.iter().filter(|waiting| waiting.has_text == has_text);
-            let lines: String = lines.map(|waiting| waiting.line.as_str()).collect();
-            if lines.is_empty() {
+        let all = std::iter::once(first).chain(receive.try_iter().take(TOGETHER - 1));
+        let (texts, others): (Vec<_>, Vec<_>) = all.partition(|waiting| waiting.has_text);
+        for (file, all) in [(&mut with_text, texts), (&mut without, others)] {
+            if all.is_empty() {
                 continue;
             }
+            let lines: String = all.iter().map(|waiting| waiting.line.as_str()).collect();
             let written = file.append(lines.as_bytes());
             if let Err(error) = &written {
                 tracing::error!(%error, "corrections cannot be written");
             }
-            if written.is_err() {
-                file.failed = true;
+            for Waiting { kept, .. } in all {
+                let _ = kept.send(if written.is_ok() { Ok(()) } else { Err(FeedbackError::Disk) });
             }
         }
-        for Waiting { has_text, kept, .. } in all {
-            let failed = if has_text { with_text.failed } else { without.failed };
-            let _ = kept.send(if failed { Err(FeedbackError::Disk) } else { Ok(()) });
-        }
-        (with_text.failed, without.failed) = (false, false);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn correction(id: usize, text: Option<&str>) -> Correction {

@@ -3,18 +3,16 @@
 
 mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use klankbord::config::ServerConfig;
 use klankbord::model::engine::{Engine, EngineError};
-use klankbord::model::labels::{Calibration, Logits};
-use klankbord::pipeline::Pipeline;
+use klankbord::model::labels::Logits;
 use klankbord::rpc::pb;
 use klankbord::rpc::pb::classify_stream_response::Result as Outcome;
-use klankbord::tokenise::{Tokeniser, Tokens};
+use klankbord::tokenise::Tokens;
 use support::{CANARY, Running, item, message};
 use tonic::{Code, Status};
 
@@ -48,15 +46,11 @@ impl Engine for Faulty {
 }
 
 async fn server() -> Running {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
-    let tokeniser = Tokeniser::new(&std::fs::read(path).unwrap(), path, 512).unwrap();
+    let tokeniser = support::tokeniser();
     let first = |word: &str| tokeniser.encode(word).unwrap().ids[1];
     let words = [PANIC, NAN, FAIL, SLOW].map(first);
     assert!(!words.contains(&first(FINE)));
-    let info = Pipeline::load(None).unwrap().model().clone();
-    let engine = Arc::new(Faulty(words));
-    let pipeline = Pipeline::start(engine, tokeniser, Calibration::default(), info).unwrap();
-    Running::start_with(pipeline, ServerConfig::default()).await
+    Running::around(Faulty(words), ServerConfig::default()).await
 }
 
 async fn ask(server: &Running, text: &str) -> Result<(), Status> {

@@ -1,10 +1,12 @@
 //! Corrections over gRPC: kept, readable by what trains, and not lost when the program is killed.
 
+#![cfg(unix)]
+
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use klankbord::config::ServerConfig;
 use klankbord::record::Records;
 use klankbord::rpc::pb;
 use klankbord::rpc::pb::feedback_client::FeedbackClient;
+use program::Server;
 use support::{CANARY, Running, TEXTS, message};
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -99,16 +102,10 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for turn in 0..kills {
-        let mut server = Command::new(env!("CARGO_BIN_EXE_klankbord"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--feedback-max-file-bytes", "4096"])
-            .args(["--feedback-folder", folder.path().to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        let folder = folder.path().to_str().unwrap();
+        let mut server =
+            Server::start(&["--feedback-folder", folder, "--feedback-max-file-bytes", "4096"]);
+        let address = server.address.clone();
         let count = Arc::new(AtomicUsize::new(0));
         let callers: Vec<_> = (0..4)
             .map(|caller| {
@@ -131,8 +128,8 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
         while count.load(Ordering::Relaxed) < 20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        server.kill().unwrap();
-        server.wait().unwrap();
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
         for caller in callers {
             acknowledged.extend(caller.await.unwrap());
         }

@@ -7,7 +7,6 @@ mod support;
 mod tiny;
 
 use std::io::Cursor;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use klankbord::message::Message;
@@ -54,10 +53,7 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-static TOKENISER: LazyLock<Tokeniser> = LazyLock::new(|| {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
-    Tokeniser::new(&std::fs::read(path).unwrap(), path, 192).unwrap()
-});
+static TOKENISER: LazyLock<Tokeniser> = LazyLock::new(support::tokeniser);
 
 /// A whole small model, as the bytes of its files.
 static MODEL: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {

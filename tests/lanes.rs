@@ -2,18 +2,16 @@
 
 mod support;
 
-use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use klankbord::config::ServerConfig;
 use klankbord::model::engine::{Engine, EngineError};
-use klankbord::model::labels::{Calibration, Logits};
-use klankbord::pipeline::Pipeline;
+use klankbord::model::labels::Logits;
 use klankbord::rpc::pb;
-use klankbord::tokenise::{Tokeniser, Tokens};
+use klankbord::tokenise::Tokens;
 use support::{Running, TEXTS, item, message};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tonic::{Code, Request};
@@ -37,14 +35,10 @@ impl Engine for Gate {
 }
 
 async fn gated() -> (Running, UnboundedReceiver<Vec<usize>>, Sender<()>) {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
-    let tokeniser = Tokeniser::new(&std::fs::read(path).unwrap(), path, 512).unwrap();
-    let info = Pipeline::load(None).unwrap().model().clone();
     let (begun, batches) = unbounded_channel();
     let (may, allowed) = channel();
-    let engine = Arc::new(Gate { begun, may: Mutex::new(allowed) });
-    let pipeline = Pipeline::start(engine, tokeniser, Calibration::default(), info).unwrap();
-    (Running::start_with(pipeline, ServerConfig::default()).await, batches, may)
+    let gate = Gate { begun, may: Mutex::new(allowed) };
+    (Running::around(gate, ServerConfig::default()).await, batches, may)
 }
 
 fn request(text: &str, lane: pb::Lane) -> pb::ClassifyRequest {

@@ -3,18 +3,16 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 
 use futures::StreamExt as _;
 use klankbord::config::ServerConfig;
 use klankbord::model::engine::{Engine, EngineError};
-use klankbord::model::labels::{Calibration, Logits};
-use klankbord::pipeline::Pipeline;
+use klankbord::model::labels::Logits;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
 use klankbord::rpc::{Served, pb};
-use klankbord::tokenise::{Tokeniser, Tokens};
+use klankbord::tokenise::Tokens;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
 use prost_types::field_descriptor_proto::Type;
@@ -238,13 +236,8 @@ impl Engine for Stuck {
 async fn a_call_that_takes_too_long_is_left_behind_when_told_to_stop() {
     let (release, held) = mpsc::channel();
     let (begin, mut begun) = unbounded_channel();
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
-    let tokeniser = Tokeniser::new(&std::fs::read(path).unwrap(), path, 512).unwrap();
-    let info = Pipeline::load(None).unwrap().model().clone();
-    let engine = Arc::new(Stuck(begin, Mutex::new(held)));
-    let pipeline = Pipeline::start(engine, tokeniser, Calibration::default(), info).unwrap();
     let config = ServerConfig::of([("server.drain_timeout_s", "0.05")]).unwrap();
-    let server = Running::start_with(pipeline, config).await;
+    let server = Running::around(Stuck(begin, Mutex::new(held)), config).await;
     let mut client = server.client().await;
     let request =
         pb::ClassifyRequest { message: Some(message("1", TEXTS[0])), spans: false, lane: 0 };

@@ -1,11 +1,13 @@
 //! Traces end up at a collector, under the caller's own: the program, and a collector in this process.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+#![cfg(unix)]
+
+#[path = "support/program.rs"]
+mod program;
+
 use std::time::Duration;
 
 use klankbord::rpc::pb;
-use klankbord::rpc::pb::classifier_client::ClassifierClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -13,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use program::Server as Program;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tonic::transport::Server;
@@ -44,17 +47,8 @@ async fn a_call_is_a_span_below_its_callers() {
         Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)),
     );
 
-    let mut server = Command::new(env!("CARGO_BIN_EXE_klankbord"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .args(["--otlp-endpoint", &format!("http://{collector}")])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").unwrap();
-    let mut client = ClassifierClient::connect(format!("http://{address}")).await.unwrap();
+    let mut server = Program::start(&["--otlp-endpoint", &format!("http://{collector}")]);
+    let mut client = server.client().await;
     let message = pb::Message { text: SECRET.into(), ..Default::default() };
     let mut request =
         Request::new(pb::ClassifyRequest { message: Some(message), ..Default::default() });
@@ -63,10 +57,9 @@ async fn a_call_is_a_span_below_its_callers() {
     client.classify(request).await.unwrap();
     drop(client);
     // What is left is sent when the server stops.
-    assert!(
-        Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap().success()
-    );
-    assert!(tokio::task::spawn_blocking(move || server.wait()).await.unwrap().unwrap().success());
+    server.signal("-TERM");
+    let ended = tokio::task::spawn_blocking(move || server.child.wait());
+    assert!(ended.await.unwrap().unwrap().success());
 
     let export = tokio::time::timeout(Duration::from_secs(20), exported.recv()).await;
     let export = export.unwrap().unwrap();

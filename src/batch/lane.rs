@@ -24,9 +24,6 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Both, the first to go first.
-    pub const ALL: [Lane; 2] = [Lane::Interactive, Lane::Bulk];
-
     /// Name as in metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! What a running server reads anew: tokens, certificates, the routing policy and the model, on SIGHUP or when their files change.
+//! What a running server reads anew, on SIGHUP or when files change: tokens, certificates, the routing policy, the
+//! model.
 //!
 //! What is wrong is said and left alone: the server goes on with what it had. Depends on the configuration, the
 //! pipeline and `rpc`.
@@ -46,7 +47,6 @@ pub struct Reload {
     pub config: ServerConfig,
     pub loading: Loading,
     pub serving: Serving,
-    pub watches: Watches,
 }
 
 /// What a file was when it was last looked at.
@@ -112,10 +112,9 @@ impl Watches {
 }
 
 impl Reload {
-    /// Looks and listens until it is dropped.
-    pub async fn run(mut self, mut hangup: impl Stream<Item = ()> + Unpin) {
-        let Watches { mut tokens, mut certificates, mut policy, mut model } =
-            std::mem::replace(&mut self.watches, Watches::new(&self.config));
+    /// Looks at files and listens until it is dropped.
+    pub async fn run(self, watches: Watches, mut hangup: impl Stream<Item = ()> + Unpin) {
+        let Watches { mut tokens, mut certificates, mut policy, mut model } = watches;
         let mut tick = tokio::time::interval(EVERY);
         // After a slow look the next one is not at once: what changes is to be seen twice.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -122,8 +122,8 @@ pub fn run(args: &SettingsArgs, model: ModelFlags<'_>) -> Result<(), ServeComman
     let store = config.feedback_folder.as_deref().map(|folder| Store::open(folder, most));
     let feedback = store.transpose().map_err(ServeCommandError::Feedback)?.map(Arc::new);
     let serving = Serving { live, guard, router, feedback };
-    let served =
-        runtime.block_on(serve(Reload { config, loading, serving, watches }, metrics, signals));
+    let reload = Reload { config, loading, serving };
+    let served = runtime.block_on(serve((reload, watches), metrics, signals));
     if let Some(traces) = traces {
         traces.end();
     }
@@ -172,11 +172,11 @@ fn enough_files(config: &ServerConfig) {
 }
 
 async fn serve(
-    parts: Reload,
+    (reload, watches): (Reload, Watches),
     metrics: Option<Metrics>,
     (stop, hangup): (impl Future<Output = ()>, BoxStream<'static, ()>),
 ) -> Result<(), ServeCommandError> {
-    let (config, serving) = (parts.config.clone(), parts.serving.clone());
+    let (config, serving) = (reload.config.clone(), reload.serving.clone());
     let live = serving.live.clone();
     let (listener, bound) = bind(config.listen).await?;
     let (ready, readiness) = watch::channel(true);
@@ -198,13 +198,12 @@ async fn serve(
             }
         });
         operators.spawn(async move {
-            let forever = std::future::pending();
-            if let Err(error) = admin::run(listener, metrics, readiness, forever).await {
+            if let Err(error) = admin::run(listener, metrics, readiness).await {
                 tracing::error!(%error, "metrics and probes are gone");
             }
         });
     }
-    operators.spawn(parts.run(hangup));
+    operators.spawn(reload.run(watches, hangup));
     let pipeline = live.now();
     let model = pipeline.model();
     tracing::info!(

@@ -15,8 +15,6 @@ pub(super) struct Appended {
     most: u64,
     file: File,
     length: u64,
-    /// The last lines could not be written.
-    pub failed: bool,
 }
 
 impl Appended {
@@ -28,7 +26,7 @@ impl Appended {
         file.set_len(length)?;
         file.sync_all()?;
         sync_folder(folder)?;
-        Ok(Appended { folder: folder.to_owned(), name, most, file, length, failed: false })
+        Ok(Appended { folder: folder.to_owned(), name, most, file, length })
     }
 
     /// Lines, on the disk when this is done; none of them where it fails.

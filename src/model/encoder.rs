@@ -6,20 +6,18 @@
 //! Each caller's thread does a whole batch by itself: cores share nothing but the weights, so
 //! nothing is ever waited for in between. The network in `net` is its oracle.
 //!
-//! May depend on: `machine`, `model::{attend, base, engine, kernel, labels, rows, weights}`.
+//! May depend on: `machine`, `model::{attend, base, engine, kernel, labels, rows, scratch, weights}`.
 
 use std::cell::RefCell;
 
-use super::attend::{self, Attend};
+use super::attend::Attend;
 use super::base::Architecture;
 use super::engine::{Engine, EngineError};
 use super::kernel::{Kernel, Product, ROWS};
 use super::labels::{LOGITS, Logits};
 use super::quantise::Int8Weight;
-use super::rows::{
-    Affine, AffineAddNorm, AffineGelu, Columns, Embed, Norm, Pool, Quantise, Quantised, RowScale,
-    Sums,
-};
+use super::rows::{Affine, AffineAddNorm, AffineGelu, Columns, Embed, Norm, Pool, Quantise, Sums};
+use super::scratch::{Buffer, Scratch, sized};
 use super::weights::{Weights, WeightsError, Words};
 use crate::machine::Lines;
 use crate::tokenise::Tokens;
@@ -28,7 +26,8 @@ use crate::tokenise::Tokens;
 /// stays in the core's own cache. A multiple of [`ROWS`].
 const CHUNK: usize = 64;
 
-/// Tokens that go through all layers before the next do: what layers leave behind stays in a cache.
+/// Tokens that go through all layers before the next do: what a layer leaves for the next stays in the
+/// cache that cores share, however large a batch is. A longer message goes alone.
 const TOGETHER: usize = 512;
 
 thread_local! {
@@ -39,7 +38,7 @@ thread_local! {
 /// Why an encoder cannot be made of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// A tensor is missing or wrong.
+    /// A tensor is missing or of another shape.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A tensor cannot be laid out for the kernel.
@@ -55,6 +54,7 @@ struct Linear {
     /// What its inputs are multiplied by before they are quantised, (I).
     smooth: Vec<f32>,
 }
+
 struct Layer {
     qkv: Linear,
     attention_out: Linear,
@@ -77,63 +77,6 @@ pub struct Encoder {
     layers: Vec<Layer>,
     /// (LOGITS, C) and (LOGITS).
     head: (Vec<f32>, Vec<f32>),
-}
-
-/// Rows quantised each by itself, in whole tiles.
-#[derive(Default)]
-struct Buffer {
-    values: Lines<u8>,
-    scales: Vec<RowScale>,
-    width: usize,
-}
-
-impl Buffer {
-    /// Makes room for `rows` of `width`.
-    fn reset(&mut self, rows: usize, width: usize) {
-        self.width = width;
-        self.values.sized(rows.next_multiple_of(ROWS) * width);
-        self.scales.clear();
-        self.scales.resize(rows, RowScale::default());
-    }
-
-    /// The rows from `start` on, to be written as `next` wants them.
-    fn rows_mut<'a>(
-        &'a mut self,
-        (start, rows): (usize, usize),
-        next: &'a Linear,
-    ) -> Quantised<'a> {
-        let values = self.values.sized((start + rows) * self.width);
-        Quantised {
-            smooth: &next.smooth,
-            values: &mut values[start * self.width..],
-            scales: &mut self.scales[start..start + rows],
-        }
-    }
-}
-
-#[derive(Default)]
-struct Scratch {
-    /// Hidden states, (T, C), and the same quantised.
-    x: Vec<f32>,
-    hidden: Buffer,
-    /// Queries, keys and values, (T, 3C), and what attention makes of them, (T, C).
-    qkv: Vec<f32>,
-    mixed: Vec<f32>,
-    attend: attend::Work,
-    /// Of one chunk.
-    sums: Lines<i32>,
-    middle: Buffer,
-    wide: Buffer,
-    /// A row or two.
-    row: Vec<f32>,
-}
-
-/// A buffer of exactly `size`, its contents unspecified.
-fn sized(buffer: &mut Vec<f32>, size: usize) -> &mut [f32] {
-    if buffer.len() < size {
-        buffer.resize(size, 0.0);
-    }
-    &mut buffer[..size]
 }
 
 impl Linear {
@@ -243,7 +186,8 @@ impl Encoder {
         self.kernel
     }
 
-    /// Appends the logits of each message to `logits`. Allocates nothing once this thread has read as much.
+    /// Appends the logits of each message, in order, to `logits`. Allocates nothing once this thread
+    /// has read as much before and `logits` has room.
     ///
     /// # Errors
     /// [`EngineError`] where a token is out of range.
@@ -269,7 +213,8 @@ impl Encoder {
         })
     }
 
-    /// Hidden states after the embeddings and each layer, (T, C) each, to compare with the oracle's.
+    /// Hidden states after the embeddings and after each layer, (T, C) each, T the tokens of all
+    /// messages end to end: to compare, layer by layer, with the oracle's.
     ///
     /// # Errors
     /// As [`Encoder::logits_into`].
@@ -325,7 +270,7 @@ impl Encoder {
                 return Err(EngineError(wrong));
             }
             let x = &mut s.x[start * hidden..(start + ids.len()) * hidden];
-            let to = s.hidden.rows_mut((start, ids.len()), &self.layers[0].qkv);
+            let to = s.hidden.rows_mut((start, ids.len()), &self.layers[0].qkv.smooth);
             let (words, places, norm) = (&self.words, &self.places[..], &self.norm);
             let context = &self.context[..];
             let work = sized(&mut s.row, hidden);
@@ -362,23 +307,24 @@ impl Encoder {
         for (start, rows) in chunks() {
             let x = &mut s.x[start * hidden..(start + rows) * hidden];
             let mixed = &mixed[start * hidden..(start + rows) * hidden];
-            let to = s.hidden.rows_mut((start, rows), &layer.attention_out);
+            let to = s.hidden.rows_mut((start, rows), &layer.attention_out.smooth);
             self.kernel.run(Quantise { rows: mixed, to, work: sized(&mut s.row, hidden) });
 
             let sums = layer.attention_out.sums(&s.hidden, (start, rows), &mut s.sums)?;
-            let (norm, to) = (&layer.attention_norm, s.middle.rows_mut((0, rows), &layer.ffn_in));
+            let (norm, to) =
+                (&layer.attention_norm, s.middle.rows_mut((0, rows), &layer.ffn_in.smooth));
             let work = sized(&mut s.row, hidden);
             self.kernel.run(AffineAddNorm { sums, norm, x: &mut *x, to, work });
 
             let sums = layer.ffn_in.sums(&s.middle, (0, rows), &mut s.sums)?;
             let (to, work) =
-                (s.wide.rows_mut((0, rows), &layer.ffn_out), sized(&mut s.row, 2 * ffn));
+                (s.wide.rows_mut((0, rows), &layer.ffn_out.smooth), sized(&mut s.row, 2 * ffn));
             self.kernel.run(AffineGelu { sums, to, work });
 
             let sums = layer.ffn_out.sums(&s.wide, (0, rows), &mut s.sums)?;
             // After the last layer nothing follows; its own is as good as any.
             let next = &self.layers.get(index + 1).unwrap_or(layer).qkv;
-            let (norm, to) = (&layer.ffn_norm, s.hidden.rows_mut((start, rows), next));
+            let (norm, to) = (&layer.ffn_norm, s.hidden.rows_mut((start, rows), &next.smooth));
             let work = sized(&mut s.row, hidden);
             self.kernel.run(AffineAddNorm { sums, norm, x, to, work });
         }

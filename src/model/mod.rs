@@ -15,6 +15,7 @@ pub mod net;
 pub mod ops;
 pub mod quantise;
 mod rows;
+mod scratch;
 mod vector;
 pub mod vocabulary;
 pub mod weights;

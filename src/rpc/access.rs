@@ -23,25 +23,32 @@ use crate::rpc::call::Call;
 use crate::rpc::guard::Callers;
 use crate::rpc::status::RpcError;
 
+/// What a method asks of its caller.
+#[derive(Clone, Copy, PartialEq)]
+enum Entry {
+    /// Anyone who can connect may ask: health.
+    Open,
+    /// A caller that is known, where callers must be: reflection, and what there is not.
+    Known,
+    /// The same, and a place among the open calls: our own services.
+    Counted,
+}
+
 /// Methods that the log knows by name.
-const METHODS: [&str; 12] = [
-    "/klankbord.v1.Classifier/Classify",
-    "/klankbord.v1.Classifier/ClassifyBatch",
-    "/klankbord.v1.Classifier/ClassifyStream",
-    "/klankbord.v1.Classifier/Explain",
-    "/klankbord.v1.Classifier/GetModel",
-    "/klankbord.v1.Feedback/Correct",
-    "/klankbord.v1.Routing/GetCrisis",
-    "/klankbord.v1.Routing/SetCrisis",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+const METHODS: [(&str, Entry); 12] = [
+    ("/klankbord.v1.Classifier/Classify", Entry::Counted),
+    ("/klankbord.v1.Classifier/ClassifyBatch", Entry::Counted),
+    ("/klankbord.v1.Classifier/ClassifyStream", Entry::Counted),
+    ("/klankbord.v1.Classifier/Explain", Entry::Counted),
+    ("/klankbord.v1.Classifier/GetModel", Entry::Counted),
+    ("/klankbord.v1.Feedback/Correct", Entry::Counted),
+    ("/klankbord.v1.Routing/GetCrisis", Entry::Counted),
+    ("/klankbord.v1.Routing/SetCrisis", Entry::Counted),
+    ("/grpc.health.v1.Health/Check", Entry::Open),
+    ("/grpc.health.v1.Health/Watch", Entry::Open),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Entry::Known),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Entry::Known),
 ];
-/// How many of them count towards the limit: those of our own service.
-const COUNTED: usize = 8;
-/// What anyone may ask who can connect: health.
-const OPEN: std::ops::Range<usize> = 8..10;
 
 /// Wraps the router.
 #[derive(Clone)]
@@ -80,12 +87,12 @@ impl<S> Access<S> {
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, known: Option<usize>, request: &http::HeaderMap) -> Result<Admitted, RpcError> {
-        if known.is_some_and(|index| OPEN.contains(&index)) {
+    fn admit(&self, entry: Entry, headers: &http::HeaderMap) -> Result<Admitted, RpcError> {
+        if entry == Entry::Open {
             return Ok((None, None));
         }
-        let bearer = self.caller(request)?;
-        if known.is_none_or(|index| index >= COUNTED) {
+        let bearer = self.caller(headers)?;
+        if entry == Entry::Known {
             return Ok((bearer, None));
         }
         let permit = Arc::clone(&self.calls).try_acquire_owned();
@@ -110,9 +117,10 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let known = METHODS.iter().position(|method| *method == request.uri().path());
-        let method = known.map_or("other", |index| METHODS[index].trim_start_matches('/'));
-        let (bearer, permit) = match self.admit(known, request.headers()) {
+        let known = METHODS.into_iter().find(|(path, _)| *path == request.uri().path());
+        let (path, entry) = known.unwrap_or(("other", Entry::Known));
+        let method = path.trim_start_matches('/');
+        let (bearer, permit) = match self.admit(entry, request.headers()) {
             Ok(admitted) => admitted,
             Err(error) => {
                 let refused = Status::from(error);
@@ -237,7 +245,7 @@ mod tests {
     }
 
     async fn end(access: &mut Access<Stuck>, head: http::request::Builder) -> Code {
-        let Ok(response) = access.call(head.uri(METHODS[0]).body(()).unwrap()).await;
+        let Ok(response) = access.call(head.uri(METHODS[0].0).body(()).unwrap()).await;
         Status::from_header_map(response.headers()).unwrap().code()
     }
 
@@ -255,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_dropped_gives_its_place_back() {
-        let request = || http::Request::builder().uri(METHODS[0]).body(()).unwrap();
+        let request = || http::Request::builder().uri(METHODS[0].0).body(()).unwrap();
         let mut access = Access::new(Stuck, 1, None, None);
         let open = access.call(request());
         let Ok(refused) = access.call(request()).await;
@@ -302,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_that_nobody_reads_holds_its_place() {
         let mut access = Access::new(Quick, 1, None, None);
-        let request = || http::Request::builder().uri(METHODS[0]).body(()).unwrap();
+        let request = || http::Request::builder().uri(METHODS[0].0).body(()).unwrap();
         let Ok(unread) = access.call(request()).await;
         assert_eq!(access.calls.available_permits(), 0);
         drop(unread);

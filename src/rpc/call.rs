@@ -84,8 +84,8 @@ impl Call {
         self.items.fetch_add(items, Ordering::Relaxed);
     }
 
-    /// The call is for the bulk lane, which may not have all places: who waits for an answer must find one.
-    pub(super) fn is_bulk(&self) -> Result<(), RpcError> {
+    /// Takes a place for the bulk lane, which may not have all: who waits for an answer must find one.
+    pub(super) fn take_bulk_place(&self) -> Result<(), RpcError> {
         let Some(places) = &self.bulk else { return Ok(()) };
         let place = Arc::clone(places).try_acquire_owned();
         let _ = self.bulk_place.set(place.map_err(|_| RpcError::TooManyCalls)?);

@@ -31,35 +31,18 @@ fn checked(raw: pb::Message) -> Result<Message, InvalidMessage> {
     let hint = Some(hint).filter(|tag| !tag.is_empty()).map(|tag| Language::from_tag(&tag));
     let message = Message::new(utf8("id", raw.id)?, utf8("text", raw.text)?)?
         .with_context(utf8("context", raw.context)?)?
-        .with_channel(channel(raw.channel))
+        .with_channel(one_of(&Channel::ALL, raw.channel))
         .with_language_hint(hint);
     Ok(message)
 }
 
-/// A message of which no text need be known.
-pub(super) struct Parts {
-    pub id: String,
-    pub text: Option<String>,
-    pub channel: Option<Channel>,
-    pub language: Option<Language>,
-}
-
-/// Checks what there is of a message.
-pub(super) fn parts(raw: pb::Message) -> Result<Parts, RpcError> {
-    if raw.text.is_empty() {
-        // All limits but that on the text are the same.
-        let only = pb::Message { text: b"-".to_vec(), ..raw };
-        let message = message(Some(only), Place::Only)?;
-        let (id, channel) = (message.id().to_owned(), message.channel());
-        return Ok(Parts { id, text: None, channel, language: message.language_hint() });
+/// Checks a message of which no text need be known, and says whether one is; else something stands for it.
+pub(super) fn perhaps_text(mut raw: pb::Message) -> Result<(Message, bool), RpcError> {
+    let has_text = !raw.text.is_empty();
+    if !has_text {
+        raw.text = b"-".to_vec();
     }
-    let message = message(Some(raw), Place::Only)?;
-    Ok(Parts {
-        id: message.id().to_owned(),
-        text: Some(message.text().to_owned()),
-        channel: message.channel(),
-        language: message.language_hint(),
-    })
+    message(Some(raw), Place::Only).map(|message| (message, has_text))
 }
 
 /// Most tags of a message, and bytes of one.
@@ -115,10 +98,21 @@ pub(super) fn id(raw: Option<&pb::Message>) -> String {
         .to_owned()
 }
 
-/// The wire has the channels in the domain's order, from 1. Unknown values are no channel.
-fn channel(value: i32) -> Option<Channel> {
+/// Which of `all` a value of an enum stands for: the wire has them in the domain's order, from 1.
+/// Unknown values are none.
+fn one_of<T: Copy>(all: &[T], value: i32) -> Option<T> {
     let index = usize::try_from(value).ok()?.checked_sub(1)?;
-    Channel::ALL.get(index).copied()
+    all.get(index).copied()
+}
+
+/// The intent that a client names.
+pub(super) fn named_intent(value: i32) -> Option<Intent> {
+    one_of(&Intent::ALL, value)
+}
+
+/// The sentiment that a client names.
+pub(super) fn named_sentiment(value: i32) -> Option<Sentiment> {
+    one_of(&Sentiment::ALL, value)
 }
 
 fn intent(intent: Intent) -> pb::Intent {
@@ -155,20 +149,13 @@ pub(super) fn lane(raw: i32, otherwise: Lane) -> Lane {
 pub(super) fn label(raw: Option<pb::explain_request::Label>) -> Result<Label, RpcError> {
     use pb::explain_request::Label as Raw;
 
-    // The wire has both enums in the domain's order, from 1.
-    let place = |value: i32| usize::try_from(value).ok().and_then(|value| value.checked_sub(1));
     let found = match raw {
-        Some(Raw::Intent(value)) => {
-            place(value).and_then(|at| Intent::ALL.get(at)).map(|intent| Label::Intent(*intent))
-        }
-        Some(Raw::Sentiment(value)) => {
-            let sentiment = place(value).and_then(|at| Sentiment::ALL.get(at));
-            sentiment.map(|sentiment| Label::Sentiment(*sentiment))
-        }
+        Some(Raw::Intent(value)) => named_intent(value).map(Label::Intent),
+        Some(Raw::Sentiment(value)) => named_sentiment(value).map(Label::Sentiment),
         Some(Raw::Urgent(true)) => Some(Label::Urgent),
         Some(Raw::Urgent(false)) | None => None,
     };
-    found.ok_or(RpcError::NoLabel)
+    found.ok_or(RpcError::Field("label", "names no label that there is"))
 }
 
 /// What goes back to the caller that sent `id` to be explained.
@@ -302,17 +289,17 @@ mod tests {
 
     #[test]
     fn channels_of_the_wire_are_those_of_the_domain() {
-        assert_eq!(channel(pb::Channel::Unspecified.into()), None);
+        assert_eq!(one_of(&Channel::ALL, pb::Channel::Unspecified.into()), None);
         for (value, known) in (1..).zip(Channel::ALL) {
             let wire = pb::Channel::try_from(value).unwrap();
             let name = format!("CHANNEL_{}", known.name().to_uppercase());
             assert_eq!(wire.as_str_name(), name);
-            assert_eq!(channel(value), Some(known));
+            assert_eq!(one_of(&Channel::ALL, value), Some(known));
         }
         let one_more = i32::try_from(Channel::ALL.len()).unwrap() + 1;
         assert!(pb::Channel::try_from(one_more).is_err(), "a channel the domain does not have");
         for unknown in [one_more, 4_711, -1, i32::MIN, i32::MAX] {
-            assert_eq!(channel(unknown), None);
+            assert_eq!(one_of(&Channel::ALL, unknown), None);
         }
     }
 

@@ -9,10 +9,10 @@ use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::feedback::{Correction, Store};
-use crate::message::{Intent, InvalidMessage, Language, MAX_ID_BYTES, Sentiment};
+use crate::message::{Intent, Language, MAX_ID_BYTES, Sentiment};
 use crate::pipeline::Live;
 use crate::rpc::call::Call;
-use crate::rpc::convert::{self, Parts};
+use crate::rpc::convert;
 use crate::rpc::pb;
 use crate::rpc::pb::feedback_server;
 use crate::rpc::status::{Place, RpcError};
@@ -23,64 +23,50 @@ pub(super) struct Feedback {
     pub store: Option<Arc<Store>>,
 }
 
-fn wrong(field: &'static str, reason: &str) -> RpcError {
-    RpcError::Invalid(Place::Only, InvalidMessage { field, reason: reason.to_owned() })
-}
-
-/// The intent that a value on the wire stands for.
-fn intent(value: i32) -> Option<Intent> {
-    let at = usize::try_from(value).ok()?.checked_sub(1)?;
-    Intent::ALL.get(at).copied()
-}
-
-fn sentiment(value: i32) -> Option<Sentiment> {
-    let at = usize::try_from(value).ok()?.checked_sub(1)?;
-    Sentiment::ALL.get(at).copied()
-}
-
-fn correction(request: pb::CorrectRequest) -> Result<Correction, RpcError> {
-    let pb::CorrectRequest { message, intents, sentiment: felt, urgent, who, time, verdict } =
-        request;
+/// What a request says is right, of the verdict of `model`.
+fn correction(
+    request: pb::CorrectRequest,
+    model: Option<&pb::ModelId>,
+) -> Result<Correction, RpcError> {
+    let pb::CorrectRequest { message, intents, sentiment, urgent, who, time, .. } = request;
     let raw = message.ok_or(RpcError::Missing(Place::Only))?;
-    let Parts { id, text, channel, language } = convert::parts(raw)?;
-    if id.is_empty() && text.is_none() {
-        return Err(wrong("id", "is empty, and there is no text either"));
+    let (message, has_text) = convert::perhaps_text(raw)?;
+    if message.id().is_empty() && !has_text {
+        return Err(RpcError::Field("message.id", "is empty, and there is no text either"));
     }
     if who.trim().is_empty() || who.len() > MAX_ID_BYTES {
         return Err(RpcError::Field("who", "is empty or of more than 256 bytes"));
     }
-    let intents = intents.map(|set| {
-        let mut found: Vec<_> = set.intents.into_iter().map(intent).collect::<Option<_>>()?;
-        let count = found.len();
-        found.sort_by_key(|intent| *intent as usize);
-        found.dedup();
-        (found.len() == count).then_some(found)
-    });
-    let intents = match intents {
-        Some(None) => {
-            return Err(RpcError::Field("intents", "has one twice, or one that there is not"));
-        }
-        Some(found) => found,
-        None => None,
-    };
-    let felt = sentiment(felt);
-    if intents.is_none() && felt.is_none() && urgent.is_none() {
+    let intents = intents.map(|set| distinct(&set.intents)).transpose()?;
+    let sentiment = convert::named_sentiment(sentiment);
+    if intents.is_none() && sentiment.is_none() && urgent.is_none() {
         return Err(RpcError::Field("intents", "is not set, nor is any other label"));
     }
-    let at = time.unwrap_or_else(|| Timestamp::from(SystemTime::now()));
-    let model = verdict.and_then(|verdict| verdict.model);
     Ok(Correction {
-        id,
-        text,
-        channel,
-        language: language.filter(|language| *language != Language::Undetermined),
+        id: message.id().to_owned(),
+        text: has_text.then(|| message.text().to_owned()),
+        channel: message.channel(),
+        language: message.language_hint().filter(|hint| *hint != Language::Undetermined),
         intents,
-        sentiment: felt,
+        sentiment,
         urgent,
         who,
-        at: at.to_string(),
-        model: model.map(|model| (model.version, model.digest)),
+        at: time.unwrap_or_else(|| Timestamp::from(SystemTime::now())).to_string(),
+        model: model.map(|model| (model.version.clone(), model.digest.clone())),
     })
+}
+
+/// Intents, each of which there is, and once.
+fn distinct(values: &[i32]) -> Result<Vec<Intent>, RpcError> {
+    let wrong = RpcError::Field("intents", "has one twice, or one that there is not");
+    let mut found = Vec::new();
+    for value in values {
+        match convert::named_intent(*value) {
+            Some(intent) if !found.contains(&intent) => found.push(intent),
+            _ => return Err(wrong),
+        }
+    }
+    Ok(found)
 }
 
 /// Counts the labels that a verdict missed, and those that it gave wrongly. `version` is a name of ours.
@@ -104,7 +90,8 @@ fn count(right: &Correction, said: &pb::Verdict, version: &str) {
             }
         }
     }
-    let felt = said.sentiment.as_ref().and_then(|said| sentiment(said.sentiment));
+    let felt = said.sentiment.as_ref();
+    let felt = felt.and_then(|said| convert::named_sentiment(said.sentiment));
     if let (Some(right), Some(said)) = (right.sentiment, felt) {
         for each in Sentiment::ALL.into_iter().filter(|each| *each == right || *each == said) {
             note(each.name(), each == right, each == said);
@@ -127,17 +114,16 @@ impl feedback_server::Feedback for Feedback {
         call.add_items(1);
         let store = self.store.as_ref().ok_or(RpcError::NoFeedback)?;
         call.charge(1)?;
-        let request = request.into_inner();
-        let said = request.verdict.clone();
+        let mut request = request.into_inner();
+        let said = request.verdict.take();
+        let model = said.as_ref().and_then(|said| said.model.as_ref());
+        let correction = correction(request, model)?;
+        store.keep(&correction).await.map_err(RpcError::from)?;
         // What a client calls its model may be anything; the counters know our own.
         let now = self.live.now();
         let id = &now.model().id;
-        let ours = |verdict: &pb::Verdict| {
-            verdict.model.as_ref().is_some_and(|model| model.digest == id.digest)
-        };
-        let version = if said.as_ref().is_some_and(ours) { id.version.as_str() } else { "other" };
-        let correction = correction(request)?;
-        store.keep(&correction).await.map_err(RpcError::from)?;
+        let ours = model.is_some_and(|model| model.digest == id.digest);
+        let version = if ours { id.version.as_str() } else { "other" };
         if let Some(said) = &said {
             count(&correction, said, version);
         }

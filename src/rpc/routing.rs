@@ -54,7 +54,9 @@ impl routing_server::Routing for Routing {
             pb::CrisisMode::Automatic => CrisisMode::Automatic,
             pb::CrisisMode::On => CrisisMode::On,
             pb::CrisisMode::Off => CrisisMode::Off,
-            pb::CrisisMode::Unspecified => return Err(RpcError::NoMode.into()),
+            pb::CrisisMode::Unspecified => {
+                return Err(RpcError::Field("mode", "names no mode that there is").into());
+            }
         };
         router.set(mode);
         tracing::warn!(?mode, caller = caller.caller(), "the crisis mode was set");

@@ -207,7 +207,7 @@ fn wish(
 ) -> Result<Wish, RpcError> {
     let lane = convert::lane(lane, Lane::Interactive);
     if lane == Lane::Bulk {
-        call.is_bulk()?;
+        call.take_bulk_place()?;
     }
     pipeline.ready(lane).inspect_err(|error| {
         // The call is counted where it is refused; here, what else it would have brought.
@@ -272,7 +272,7 @@ impl classifier_server::Classifier for Classifier {
         request: Request<Streaming<pb::ClassifyStreamRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
         let call = Call::of(request.extensions());
-        call.is_bulk()?;
+        call.take_bulk_place()?;
         call.reply_later();
         let (live, router) = (self.live.clone(), self.router.clone());
         // Why reading stopped, unless the caller was done. Told after the last reply: a status

@@ -46,10 +46,6 @@ pub(super) enum RpcError {
     Missing(Place),
     /// A message that the domain refuses.
     Invalid(Place, InvalidMessage),
-    /// A request to explain that names no label, or none that there is.
-    NoLabel,
-    /// A request to set the crisis mode that names none.
-    NoMode,
     /// A call that needs a routing policy, of a server that has none.
     NoPolicy,
     /// A correction, for a server that keeps none.
@@ -78,8 +74,6 @@ impl RpcError {
         match self {
             RpcError::Missing(_)
             | RpcError::Invalid(..)
-            | RpcError::NoLabel
-            | RpcError::NoMode
             | RpcError::Field(..)
             | RpcError::BatchTooLong(_) => Some("invalid"),
             RpcError::Pipeline(PipelineError::Overloaded { .. })
@@ -121,8 +115,6 @@ impl From<RpcError> for Status {
             RpcError::Invalid(place, InvalidMessage { field, reason }) => {
                 bad_request(format!("{place}.{field}"), &reason)
             }
-            RpcError::NoLabel => bad_request("label".into(), "names no label that there is"),
-            RpcError::NoMode => bad_request("mode".into(), "names no mode that there is"),
             RpcError::NoPolicy => Status::failed_precondition("the server has no routing policy"),
             RpcError::NoFeedback => Status::failed_precondition("the server keeps no corrections"),
             RpcError::Field(field, reason) => bad_request(field.into(), reason),

@@ -9,10 +9,13 @@ use std::sync::{Arc, OnceLock};
 
 use klankbord::config::ServerConfig;
 use klankbord::feedback::Store;
+use klankbord::model::engine::Engine;
+use klankbord::model::labels::Calibration;
 use klankbord::pipeline::{Live, Pipeline};
 use klankbord::route::Router;
 use klankbord::rpc::pb::classifier_client::ClassifierClient;
 use klankbord::rpc::{self, Guard, ServeError, Served, Serving, pb};
+use klankbord::tokenise::Tokeniser;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -61,6 +64,13 @@ impl Running {
         Self::start_whole(Serving { live, guard, router: None, feedback: None }, config).await
     }
 
+    /// Starts one around another engine, which reads what the model that ships would.
+    pub async fn around(engine: impl Engine + 'static, config: ServerConfig) -> Self {
+        let info = Self::pipeline().model().clone();
+        let (engine, labels) = (Arc::new(engine), Calibration::default());
+        Self::start_with(Pipeline::start(engine, tokeniser(), labels, info).unwrap(), config).await
+    }
+
     fn pipeline() -> Pipeline {
         static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
         PIPELINE.get_or_init(|| Pipeline::load(None).expect("the model loads")).clone()
@@ -93,6 +103,12 @@ impl Running {
         self.stop.send(()).expect("the server runs");
         self.served
     }
+}
+
+/// The tokeniser of the model that ships.
+pub fn tokeniser() -> Tokeniser {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/nl-en/tokenizer.json"));
+    Tokeniser::new(&std::fs::read(path).unwrap(), path, 512).unwrap()
 }
 
 /// A server that would wait for ever for a call that does not end, so that a test which passes has
