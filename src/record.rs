@@ -9,6 +9,7 @@
 //! May depend on `message` only.
 
 mod csv_rows;
+mod handled;
 mod json_lines;
 mod lines;
 #[cfg(test)]
@@ -21,7 +22,9 @@ use std::path::Path;
 
 use crate::message::{Channel, Intent, InvalidMessage, Language, Message, Sentiment};
 
-use csv_rows::CsvRows;
+pub use handled::{Handled, HandledRows, Said, When};
+
+use csv_rows::{Columns, CsvRows, Labelled};
 use json_lines::JsonLines;
 use lines::Lines;
 
@@ -50,6 +53,12 @@ pub struct LabelledRecord {
     pub sure: bool,
     /// Set that it came from.
     pub origin: Option<String>,
+    /// When it came in, as the file has it.
+    pub received_at: Option<String>,
+    /// When it was answered, as the file has it.
+    pub answered_at: Option<String>,
+    /// A word of the user's own.
+    pub brand: Option<String>,
 }
 
 impl LabelledRecord {
@@ -67,6 +76,9 @@ impl LabelledRecord {
             urgent: None,
             sure: true,
             origin: None,
+            received_at: None,
+            answered_at: None,
+            brand: None,
         }
     }
 
@@ -118,8 +130,19 @@ pub struct Column {
 }
 
 /// What a column can hold.
-const FIELDS: [&str; 8] =
-    ["text", "id", "channel", "lang", "context", "intents", "sentiment", "urgent"];
+const FIELDS: [&str; 11] = [
+    "text",
+    "id",
+    "channel",
+    "lang",
+    "context",
+    "intents",
+    "sentiment",
+    "urgent",
+    "received_at",
+    "answered_at",
+    "brand",
+];
 
 impl std::str::FromStr for Column {
     type Err = String;
@@ -159,15 +182,36 @@ pub enum OpenError {
 }
 
 /// Reads records one by one.
-pub struct Records {
-    rows: Rows,
+pub struct Records(Rows<Labelled>);
+
+/// Rows of one kind, in one of the text formats.
+struct Rows<C: Columns> {
+    source: Source<C>,
     /// After the source itself failed there is nothing more to read.
     ended: bool,
 }
 
-enum Rows {
-    Jsonl(JsonLines),
-    Csv(CsvRows),
+enum Source<C: Columns> {
+    Jsonl(JsonLines<C::Row>),
+    Csv(Box<CsvRows<C>>),
+}
+
+impl<C: Columns> Rows<C> {
+    fn new(
+        reader: Box<dyn BufRead + Send>,
+        name: &str,
+        format: Format,
+        renamed: &[Column],
+        object: fn(&[u8]) -> Result<C::Row, String>,
+    ) -> Result<Self, OpenError> {
+        let lines = Lines::new(reader);
+        let source = match format {
+            Format::Jsonl => Source::Jsonl(JsonLines::new(lines, object)),
+            Format::Csv => Source::Csv(CsvRows::new(lines, name, None, renamed)?.into()),
+            Format::Tsv => Source::Csv(CsvRows::new(lines, name, Some(b'\t'), renamed)?.into()),
+        };
+        Ok(Rows { source, ended: false })
+    }
 }
 
 impl Records {
@@ -238,39 +282,30 @@ impl Records {
         format: Format,
         renamed: &[Column],
     ) -> Result<Self, OpenError> {
-        let lines = Lines::new(reader);
-        let rows = match format {
-            Format::Jsonl => Rows::Jsonl(JsonLines::new(lines)),
-            Format::Csv => Rows::Csv(CsvRows::new(lines, name, None, renamed)?),
-            Format::Tsv => Rows::Csv(CsvRows::new(lines, name, Some(b'\t'), renamed)?),
-        };
-        Ok(Records { rows, ended: false })
+        Rows::new(reader, name, format, renamed, json_lines::labelled).map(Records)
     }
 }
 
 /// What a reader of one format found next.
-enum Next {
-    Record(u64, Box<LabelledRecord>),
+enum Next<T> {
+    Record(u64, T),
     Bad(u64, String),
     End,
 }
 
-impl Iterator for Records {
-    type Item = Result<(u64, LabelledRecord), RecordError>;
+impl<C: Columns> Iterator for Rows<C> {
+    type Item = Result<(u64, C::Row), RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
         }
-        let (next, line) = match &mut self.rows {
-            Rows::Jsonl(rows) => (rows.next(), rows.line()),
-            Rows::Csv(rows) => (rows.next(), rows.line()),
+        let (next, line) = match &mut self.source {
+            Source::Jsonl(rows) => (rows.next(), rows.line()),
+            Source::Csv(rows) => (rows.next(), rows.line()),
         };
         match next {
-            Ok(Next::Record(line, record)) => match record.message() {
-                Ok(_) => Some(Ok((line, *record))),
-                Err(invalid) => Some(Err(RecordError { line, reason: invalid.to_string() })),
-            },
+            Ok(Next::Record(line, record)) => Some(Ok((line, record))),
             Ok(Next::Bad(line, reason)) => Some(Err(RecordError { line, reason })),
             Ok(Next::End) => {
                 self.ended = true;
@@ -282,6 +317,17 @@ impl Iterator for Records {
                 Some(Err(RecordError { line: line + 1, reason }))
             }
         }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<(u64, LabelledRecord), RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.and_then(|(line, record)| match record.message() {
+            Ok(_) => Ok((line, *record)),
+            Err(invalid) => Err(RecordError { line, reason: invalid.to_string() }),
+        }))
     }
 }
 

@@ -18,6 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("src/route.rs", &["message"]),
     ("src/route", &["message"]),
     ("src/record", &["message"]),
+    ("src/kpi.rs", &["message"]),
+    ("src/kpi", &["message"]),
+    ("src/report.rs", &[]),
+    ("src/report", &[]),
 ];
 
 /// `crate::` modules that files under a path must not use.

@@ -4,12 +4,15 @@
 //! not begin or not end. May depend on every layer; no layer depends on it.
 
 mod classify;
+mod entries;
 mod eval;
 mod explain;
 mod import;
+mod kpi;
 mod output;
 mod quantize;
 mod reload;
+mod report;
 mod route;
 mod serve;
 mod settings;
@@ -59,6 +62,10 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// Say what a routing policy would do with messages, or whether anything is wrong with it
     Route(route::RouteArgs),
+    /// Count messages by period, channel and brand: kinds, answers, sentiment, changes, crises
+    Kpi(kpi::KpiArgs),
+    /// Make the report of a month: one HTML file
+    Report(report::ReportArgs),
     /// Measure the model against labelled messages
     Eval(eval::EvalArgs),
     /// Train a model on labelled messages, from a base encoder or from a trained model
@@ -91,6 +98,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Classify(args) => classify::run(args, model),
         Command::Explain(args) => done(explain::run(&args, model)),
         Command::Route(args) => route::run(&args, model).map_err(Into::into),
+        Command::Kpi(args) => kpi::run(&args, model),
+        Command::Report(args) => report::run(&args, model),
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
         Command::Quantize(args) => told(quantize::run(&args)),

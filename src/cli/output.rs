@@ -1,6 +1,6 @@
 //! Verdicts as text for people, JSON lines or CSV for programs.
 //!
-//! May depend on `message`, and on `cli::stream` for what it writes.
+//! May depend on `message`, `record`, and on `cli::stream` for what it writes.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -9,7 +9,8 @@ use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::stream::Classified;
-use crate::message::{Intent, Judgement, Span, Verdict};
+use crate::message::{Channel, Intent, Judgement, Span, Verdict};
+use crate::record::LabelledRecord;
 
 /// How verdicts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -63,8 +64,9 @@ impl Output {
                 self.csv_header()?;
                 let Classified { line, record, verdict, .. } = classified;
                 let values = COLUMNS.iter().map(|(_, value)| value(verdict));
+                let kept = KEPT.iter().map(|(_, value)| value(record).unwrap_or_default());
                 let line = line.to_string();
-                self.csv_row(record.id.clone(), values, line, record.text.clone())
+                self.csv_row(record.id.clone(), values, kept, line, record.text.clone())
             }
         }
     }
@@ -87,18 +89,23 @@ impl Output {
         }
         self.begun = true;
         let names = COLUMNS.iter().map(|(name, _)| (*name).to_owned());
-        self.csv_row("id".into(), names, "line".into(), "text".into())
+        let kept = KEPT.iter().map(|(name, _)| (*name).to_owned());
+        self.csv_row("id".into(), names, kept, "line".into(), "text".into())
     }
 
     fn csv_row(
         &mut self,
         id: String,
         values: impl Iterator<Item = String>,
+        kept: impl Iterator<Item = String>,
         line: String,
         text: String,
     ) -> io::Result<()> {
         let mut cells = vec![id];
         cells.extend(values);
+        if self.with_line {
+            cells.extend(kept);
+        }
         cells.extend(self.with_line.then_some(line));
         cells.extend(self.with_text.then_some(text));
         // Row by row into memory, so that an error of the sink arrives with its own kind.
@@ -175,6 +182,14 @@ struct JsonLine<'a> {
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brand: Option<&'a str>,
     intents: JsonIntents,
     primary: Option<&'static str>,
     urgent: JsonJudgement,
@@ -266,6 +281,10 @@ impl<'a> JsonLine<'a> {
             id: &record.id,
             line: with_line.then_some(*line),
             text: with_text.then_some(&record.text),
+            received_at: record.received_at.as_deref(),
+            answered_at: record.answered_at.as_deref(),
+            channel: record.channel.map(Channel::name),
+            brand: record.brand.as_deref(),
             intents: JsonIntents {
                 question: verdict.intent(Intent::Question).into(),
                 complaint: verdict.intent(Intent::Complaint).into(),
@@ -290,6 +309,17 @@ impl<'a> JsonLine<'a> {
         }
     }
 }
+
+/// What a file says of its messages and `kpi` counts by, by column.
+type Kept = (&'static str, fn(&LabelledRecord) -> Option<String>);
+
+/// Such columns go from the input to the output, where the input is a file.
+const KEPT: [Kept; 4] = [
+    ("received_at", |r| r.received_at.clone()),
+    ("answered_at", |r| r.answered_at.clone()),
+    ("channel", |r| r.channel.map(|channel| channel.name().to_owned())),
+    ("brand", |r| r.brand.clone()),
+];
 
 /// Name and value of one CSV column.
 type Column = (&'static str, fn(&Verdict) -> String);

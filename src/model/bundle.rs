@@ -131,6 +131,21 @@ impl Bundle {
         Self::load_by(dir, Mapped::open)
     }
 
+    /// Only the manifest of the model in `dir`, and which model that is; its other files are not looked at.
+    ///
+    /// # Errors
+    /// [`BundleError`] where there is none, or it is wrong.
+    pub fn manifest(dir: &Path) -> Result<(Manifest, ModelId), BundleError> {
+        let path = dir.join(MANIFEST);
+        if !path.is_file() {
+            return Err(BundleError::NotFound(vec![dir.to_owned()]));
+        }
+        let bytes = read(&path)?;
+        let manifest = parse_manifest(&path, &bytes)?;
+        let version = manifest.version.clone();
+        Ok((manifest, ModelId { version, digest: hex(&Sha256::digest(&bytes)) }))
+    }
+
     /// As [`Bundle::load`], for files that somebody may shorten meanwhile: nothing is mapped.
     ///
     /// # Errors
@@ -143,12 +158,7 @@ impl Bundle {
         dir: &Path,
         open: impl Fn(&Path) -> std::io::Result<B>,
     ) -> Result<Self, BundleError> {
-        let path = dir.join(MANIFEST);
-        if !path.is_file() {
-            return Err(BundleError::NotFound(vec![dir.to_owned()]));
-        }
-        let bytes = read(&path)?;
-        let manifest = parse_manifest(&path, &bytes)?;
+        let (manifest, id) = Self::manifest(dir)?;
         // Nothing of the map is kept: whatever happens to the file later, the model stays as it is.
         let weights_bytes = verified(dir, WEIGHTS, &manifest, open)?;
         let tokenizer_json = verified(dir, TOKENIZER, &manifest, |path| fs::read(path))?;
@@ -161,9 +171,7 @@ impl Bundle {
         if pieces != rows {
             return Err(BundleError::Mismatch { path, pieces, rows });
         }
-        let digest = hex(&Sha256::digest(&bytes));
-        let id = Arc::new(ModelId { version: manifest.version.clone(), digest });
-        Ok(Bundle { manifest, id, weights, tokeniser, tokenizer_json })
+        Ok(Bundle { manifest, id: Arc::new(id), weights, tokeniser, tokenizer_json })
     }
 
     /// As [`Bundle::load`], but only for a model that gives labels.

@@ -73,6 +73,19 @@ pub struct Calibration {
     /// A probability nearer to its threshold than this asks for review, as does a most probable
     /// sentiment that leads by less.
     pub review_margin: f32,
+    /// How common each label is where the probabilities were calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prevalence: Option<Prevalence>,
+}
+
+/// Shares of messages, in [0, 1]; what counts are corrected by (`kpi::adjust`).
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prevalence {
+    /// In the order of [`Intent::ALL`].
+    pub intents: [f64; 4],
+    /// In the order of [`Sentiment::ALL`].
+    pub sentiment: [f64; 3],
 }
 
 /// Thresholds of the intents, in the order of [`Intent::ALL`], for each language that has its own.
@@ -112,6 +125,7 @@ impl Default for Calibration {
             urgent: LabelCalibration::default(),
             sentiment_temperature: 1.0,
             review_margin: 0.1,
+            prevalence: None,
         }
     }
 }
@@ -151,6 +165,11 @@ impl Calibration {
                 .flatten()
                 .flatten()
                 .all(|threshold| (0.0..=1.0).contains(threshold))
+            && self
+                .prevalence
+                .iter()
+                .flat_map(|p| p.intents.iter().chain(&p.sentiment))
+                .all(|share| (0.0..=1.0).contains(share))
             && temperature.is_finite()
             && temperature > 0.0
             && (0.0..=1.0).contains(&self.review_margin)

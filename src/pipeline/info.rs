@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::message::{Language, ModelId};
 use crate::model::bundle::Manifest;
+use crate::model::labels::Prevalence;
 
 /// What GetModel tells: identity and what a client needs to read the verdicts.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct ModelInfo {
     pub kernel: String,
     /// Whether it reads the post that a message replies to.
     pub reads_context: bool,
+    /// How common each label is where its probabilities were calibrated.
+    pub prevalence: Option<Prevalence>,
 }
 
 impl ModelInfo {
@@ -50,6 +53,7 @@ impl ModelInfo {
             trained_on: manifest.trained_on.clone(),
             kernel,
             reads_context: manifest.reads_context,
+            prevalence: manifest.calibration.prevalence,
         }
     }
 }

@@ -1,27 +1,41 @@
 //! One CSV row a record, under a header row.
 //!
-//! The csv crate splits a row into fields; where a row begins and ends is found here. Left to
-//! itself the crate counts lines by its own lights, and a quote that never closes takes the whole
+//! The csv crates split a row into fields; where a row begins and ends is found here. Left to
+//! itself the reader counts lines by its own lights, and a quote that never closes takes the whole
 //! rest of the file into memory as one field. May depend on `message` and this module's parent.
 
 use std::io;
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use super::lines::{Lines, MAX_LINE_BYTES, Step};
 use super::{Column, LabelledRecord, Next, OpenError, channel, full_set, intent, sentiment};
 use crate::message::Language;
 
-pub(super) struct CsvRows {
+/// What the columns of one kind of file mean; columns that it does not know are ignored.
+pub(super) trait Columns: Sized {
+    type Row;
+    /// A header has at least one of these; the first is the one that is missed otherwise.
+    const NEEDED: &'static [&'static str];
+
+    /// By the names of the header.
+    fn of(names: &[String]) -> Result<Self, String>;
+
+    /// What one row says, as many cells as there are names, all of it UTF-8.
+    fn row(&self, row: &Cells) -> Result<Self::Row, String>;
+}
+
+pub(super) struct CsvRows<C> {
     lines: Lines,
     frame: Vec<u8>,
     delimiter: u8,
-    columns: Columns,
+    cells: Cells,
+    count: usize,
+    columns: C,
 }
 
-/// Place of each column that we know; others are ignored.
-struct Columns {
-    count: usize,
+/// Places of the columns of labelled records.
+pub(super) struct Labelled {
     text: usize,
     id: Option<usize>,
     channel: Option<usize>,
@@ -30,10 +44,13 @@ struct Columns {
     intents: Option<usize>,
     sentiment: Option<usize>,
     urgent: Option<usize>,
+    received_at: Option<usize>,
+    answered_at: Option<usize>,
+    brand: Option<usize>,
 }
 
-impl CsvRows {
-    /// Reads the header. Without `delimiter`, that one is taken which shows a column `text`:
+impl<C: Columns> CsvRows<C> {
+    /// Reads the header. Without `delimiter`, that one is taken which shows a column that is needed:
     /// spreadsheets write a semicolon wherever the comma is the decimal mark.
     pub(super) fn new(
         mut lines: Lines,
@@ -60,25 +77,31 @@ impl CsvRows {
         let (delimiter, names) = candidates
             .into_iter()
             .map(|delimiter| (delimiter, header_names(&frame, delimiter, renamed)))
-            .filter(|(_, names)| names.iter().any(|name| name == "text"))
+            .filter(|(_, names)| names.iter().any(|name| C::NEEDED.contains(&name.as_str())))
             .max_by_key(|(_, names)| names.len())
             .ok_or_else(|| {
-                let text = renamed.iter().find(|column| column.field == "text");
-                let name = text.map_or("text", |column| &column.header);
+                let first = C::NEEDED.first().copied().unwrap_or_default();
+                let own = renamed.iter().find(|column| column.field == first);
+                let name = own.map_or(first, |column| &column.header);
                 header(&format!("the header row has no column `{name}`"))
             })?;
         if let Some(missing) = renamed.iter().find(|column| !names.contains(&column.field)) {
             return Err(header(&format!("the header row has no column `{}`", missing.header)));
         }
-        let columns = Columns::of(&names).map_err(|reason| header(&reason))?;
-        Ok(CsvRows { lines, frame, delimiter, columns })
+        let columns = C::of(&names).map_err(|reason| header(&reason))?;
+        let cells = Cells::new(delimiter);
+        Ok(CsvRows { lines, frame, delimiter, cells, count: names.len(), columns })
+    }
+
+    pub(super) fn columns_mut(&mut self) -> &mut C {
+        &mut self.columns
     }
 
     pub(super) fn line(&self) -> u64 {
         self.lines.line()
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Next> {
+    pub(super) fn next(&mut self) -> io::Result<Next<C::Row>> {
         loop {
             self.frame.clear();
             let first = self.lines.line() + 1;
@@ -108,15 +131,28 @@ impl CsvRows {
             if self.frame.trim_ascii().is_empty() {
                 continue;
             }
-            return Ok(match self.columns.record(&self.frame, self.delimiter) {
-                Ok(record) => Next::Record(first, Box::new(record)),
+            return Ok(match self.row() {
+                Ok(record) => Next::Record(first, record),
                 Err(reason) => Next::Bad(first, reason),
             });
         }
     }
 
+    fn row(&mut self) -> Result<C::Row, String> {
+        // Delimiters and quotes are ASCII, so no character straddles two fields.
+        if let Err(error) = std::str::from_utf8(&self.frame) {
+            return Err(format!("not valid UTF-8 at byte {}", error.valid_up_to() + 1));
+        }
+        self.cells.split(&self.frame);
+        let found = self.cells.count;
+        if found != self.count {
+            return Err(format!("has {found} fields; the header has {}", self.count));
+        }
+        self.columns.row(&self.cells)
+    }
+
     /// Gives up on the row, not on the rows that it seemed to swallow.
-    fn never_closed(&mut self, line: u64, first_end: usize) -> Next {
+    fn never_closed(&mut self, line: u64, first_end: usize) -> Next<C::Row> {
         self.lines.go_back(line, &self.frame[first_end..]);
         Next::Bad(line, "opens a quoted field that is never closed".into())
     }
@@ -144,46 +180,97 @@ impl Scan {
     }
 }
 
-/// Splits one row, its line end left out.
-fn fields(frame: &[u8], delimiter: u8) -> Result<ByteRecord, String> {
-    let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
-    let frame = frame.strip_suffix(b"\r").unwrap_or(frame);
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .terminator(Terminator::Any(b'\n'))
-        .buffer_capacity(frame.len().max(1))
-        .from_reader(frame);
-    let mut row = ByteRecord::new();
-    reader.read_byte_record(&mut row).map_err(|_| "not a CSV row".to_owned())?;
-    Ok(row)
+/// The fields of one row. Made once and filled anew for each row: setting up the splitting costs more than the
+/// splitting.
+pub(super) struct Cells {
+    reader: Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    count: usize,
+}
+
+impl Cells {
+    fn new(delimiter: u8) -> Self {
+        let reader =
+            ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+        Cells { reader, text: Vec::new(), ends: vec![0; 32], count: 0 }
+    }
+
+    /// Splits one row, its line end left out.
+    fn split(&mut self, frame: &[u8]) {
+        let frame = frame.strip_suffix(b"\n").unwrap_or(frame);
+        let mut rest = frame.strip_suffix(b"\r").unwrap_or(frame);
+        self.reader.reset();
+        // What comes out is never longer than what goes in.
+        self.text.resize(self.text.len().max(rest.len() + 1), 0);
+        self.count = 0;
+        let mut written = 0;
+        loop {
+            let (result, read, wrote, ends) = self.reader.read_record(
+                rest,
+                &mut self.text[written..],
+                &mut self.ends[self.count..],
+            );
+            rest = &rest[read..];
+            written += wrote;
+            self.count += ends;
+            match result {
+                // No more input follows, and the reader is told so by giving it none.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record | ReadRecordResult::End => return,
+            }
+        }
+    }
+
+    fn get(&self, at: usize) -> &[u8] {
+        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[from..self.ends[at]]
+    }
 }
 
 /// Names of the columns as we call them. A column by our own name whose place another one takes is none
 /// of ours.
 fn header_names(frame: &[u8], delimiter: u8, renamed: &[Column]) -> Vec<String> {
-    let row = fields(frame, delimiter).unwrap_or_default();
+    let mut row = Cells::new(delimiter);
+    row.split(frame);
     let ours = |name: String| match renamed.iter().find(|column| column.header == name) {
         Some(column) => column.field.clone(),
         None if renamed.iter().any(|column| column.field == name) => String::new(),
         None => name,
     };
-    row.iter().map(|name| ours(String::from_utf8_lossy(name).trim().to_lowercase())).collect()
+    let name = |at| ours(String::from_utf8_lossy(row.get(at)).trim().to_lowercase());
+    (0..row.count).map(name).collect()
 }
 
-impl Columns {
+/// The place of a column; `None` where the header has none of that name.
+pub(super) fn place(names: &[String], wanted: &str) -> Result<Option<usize>, String> {
+    let mut places = names.iter().enumerate().filter(|(_, name)| *name == wanted);
+    let first = places.next().map(|(at, _)| at);
+    match places.next() {
+        Some(_) => Err(format!("the header row has more than one column `{wanted}`")),
+        None => Ok(first),
+    }
+}
+
+/// What a cell holds.
+pub(super) fn cell(row: &Cells, at: usize) -> String {
+    String::from_utf8_lossy(row.get(at)).into_owned()
+}
+
+/// What a cell holds, unless that is nothing.
+pub(super) fn filled(row: &Cells, at: Option<usize>) -> Option<String> {
+    at.map(|at| cell(row, at)).filter(|value| !value.trim().is_empty())
+}
+
+impl Columns for Labelled {
+    type Row = Box<LabelledRecord>;
+    const NEEDED: &'static [&'static str] = &["text"];
+
     fn of(names: &[String]) -> Result<Self, String> {
-        let place = |wanted: &str| {
-            let mut places = names.iter().enumerate().filter(|(_, name)| *name == wanted);
-            let first = places.next().map(|(at, _)| at);
-            match places.next() {
-                Some(_) => Err(format!("the header row has more than one column `{wanted}`")),
-                None => Ok(first),
-            }
-        };
-        Ok(Columns {
-            count: names.len(),
+        let place = |wanted: &str| place(names, wanted);
+        Ok(Labelled {
             text: place("text")?.ok_or("the header row has no column `text`")?,
             id: place("id")?,
             channel: place("channel")?,
@@ -192,22 +279,16 @@ impl Columns {
             intents: place("intents")?,
             sentiment: place("sentiment")?,
             urgent: place("urgent")?,
+            received_at: place("received_at")?,
+            answered_at: place("answered_at")?,
+            brand: place("brand")?,
         })
     }
 
-    fn record(&self, frame: &[u8], delimiter: u8) -> Result<LabelledRecord, String> {
-        // Delimiters and quotes are ASCII, so no character straddles two fields.
-        if let Err(error) = std::str::from_utf8(frame) {
-            return Err(format!("not valid UTF-8 at byte {}", error.valid_up_to() + 1));
-        }
-        let row = fields(frame, delimiter)?;
-        if row.len() != self.count {
-            return Err(format!("has {} fields; the header has {}", row.len(), self.count));
-        }
-        let cell = |at: usize| String::from_utf8_lossy(&row[at]).into_owned();
-        let filled = |at: Option<usize>| at.map(cell).filter(|value| !value.trim().is_empty());
-        let id = self.id.map(cell).unwrap_or_default();
-        Ok(LabelledRecord {
+    fn row(&self, row: &Cells) -> Result<Self::Row, String> {
+        let filled = |at| filled(row, at);
+        let id = self.id.map(|at| cell(row, at)).unwrap_or_default();
+        Ok(Box::new(LabelledRecord {
             context: filled(self.context),
             lang: filled(self.lang).map(|tag| Language::from_tag(tag.trim())),
             channel: filled(self.channel).map(|name| channel(&name)).transpose()?,
@@ -217,13 +298,16 @@ impl Columns {
             },
             sentiment: filled(self.sentiment).map(|name| sentiment(&name)).transpose()?,
             urgent: filled(self.urgent).map(|word| boolean("urgent", &word)).transpose()?,
-            ..LabelledRecord::unlabelled(id, cell(self.text))
-        })
+            received_at: filled(self.received_at),
+            answered_at: filled(self.answered_at),
+            brand: filled(self.brand),
+            ..LabelledRecord::unlabelled(id, cell(row, self.text))
+        }))
     }
 }
 
 /// An empty cell is an unknown label, as in every other column; `none` says that none holds.
-fn intents(list: &str) -> Result<[Option<bool>; 4], String> {
+pub(super) fn intents(list: &str) -> Result<[Option<bool>; 4], String> {
     if matches!(list.trim().to_ascii_lowercase().as_str(), "none" | "[]") {
         return Ok(full_set(&[]));
     }
@@ -232,7 +316,7 @@ fn intents(list: &str) -> Result<[Option<bool>; 4], String> {
     Ok(full_set(&holding))
 }
 
-fn boolean(field: &str, word: &str) -> Result<bool, String> {
+pub(super) fn boolean(field: &str, word: &str) -> Result<bool, String> {
     match word.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "ja" | "waar" => Ok(true),
         "false" | "0" | "no" | "nee" | "onwaar" => Ok(false),

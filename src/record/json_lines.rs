@@ -11,21 +11,23 @@ use super::lines::{Lines, MAX_LINE_BYTES, Step};
 use super::{LabelledRecord, Next, channel, full_set, intent, sentiment};
 use crate::message::{Intent, Language};
 
-pub(super) struct JsonLines {
+pub(super) struct JsonLines<T> {
     lines: Lines,
     frame: Vec<u8>,
+    /// What one object says.
+    parse: fn(&[u8]) -> Result<T, String>,
 }
 
-impl JsonLines {
-    pub(super) fn new(lines: Lines) -> Self {
-        JsonLines { lines, frame: Vec::new() }
+impl<T> JsonLines<T> {
+    pub(super) fn new(lines: Lines, parse: fn(&[u8]) -> Result<T, String>) -> Self {
+        JsonLines { lines, frame: Vec::new(), parse }
     }
 
     pub(super) fn line(&self) -> u64 {
         self.lines.line()
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Next> {
+    pub(super) fn next(&mut self) -> io::Result<Next<T>> {
         loop {
             self.frame.clear();
             let step = self.lines.read_into(&mut self.frame)?;
@@ -34,8 +36,8 @@ impl JsonLines {
                 Step::End => Next::End,
                 Step::TooLong => Next::Bad(line, format!("longer than {MAX_LINE_BYTES} bytes")),
                 Step::Line if self.frame.trim_ascii().is_empty() => continue,
-                Step::Line => match parse(self.frame.trim_ascii()) {
-                    Ok(record) => Next::Record(line, Box::new(record)),
+                Step::Line => match (self.parse)(self.frame.trim_ascii()) {
+                    Ok(record) => Next::Record(line, record),
                     Err(reason) => Next::Bad(line, reason),
                 },
             });
@@ -43,27 +45,14 @@ impl JsonLines {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<LabelledRecord, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| format!("not valid UTF-8 at byte {}", e.valid_up_to() + 1))?;
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        // Syntax errors have fixed wording; only "line 1", which is not the file's, must go.
-        let full = error.to_string();
-        let what = full.split(" at line ").next().unwrap_or_default();
-        format!("not valid JSON at column {}: {what}", error.column())
-    })?;
-    let Value::Object(mut object) = value else {
-        return Err("not a JSON object".into());
-    };
-    let object = &mut object;
-    let id = match object.get("id") {
-        // Ids are often numbers in exports; there is no harm in those.
-        Some(Value::Number(number)) => number.to_string(),
-        _ => string(object, "id")?.unwrap_or_default(),
-    };
+/// A labelled record.
+pub(super) fn labelled(bytes: &[u8]) -> Result<Box<LabelledRecord>, String> {
+    let object = &mut object(bytes)?;
+    // Ids and times are often numbers in exports; there is no harm in those.
+    let id = word(object, "id")?.unwrap_or_default();
     let text = string(object, "text")?.ok_or("text: is missing")?;
     let lang = string(object, "lang")?.filter(|tag| !tag.trim().is_empty());
-    Ok(LabelledRecord {
+    Ok(Box::new(LabelledRecord {
         context: string(object, "context")?,
         lang: lang.map(|tag| Language::from_tag(tag.trim())),
         channel: string(object, "channel")?.map(|name| channel(&name)).transpose()?,
@@ -73,11 +62,37 @@ fn parse(bytes: &[u8]) -> Result<LabelledRecord, String> {
         urgent: boolean(object, "urgent")?,
         sure: boolean(object, "sure")?.unwrap_or(true),
         origin: string(object, "origin")?,
+        received_at: word(object, "received_at")?,
+        answered_at: word(object, "answered_at")?,
+        brand: string(object, "brand")?,
         ..LabelledRecord::unlabelled(id, text)
-    })
+    }))
 }
 
-fn string(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+/// The object on a line.
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| format!("not valid UTF-8 at byte {}", e.valid_up_to() + 1))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        // Syntax errors have fixed wording; only "line 1", which is not the file's, must go.
+        let full = error.to_string();
+        let what = full.split(" at line ").next().unwrap_or_default();
+        format!("not valid JSON at column {}: {what}", error.column())
+    })?;
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err("not a JSON object".into()),
+    }
+}
+
+fn word(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match object.get(key) {
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        _ => string(object, key),
+    }
+}
+
+pub(super) fn string(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match object.remove(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(value)) => Ok(Some(value)),
@@ -85,7 +100,7 @@ fn string(object: &mut Map<String, Value>, key: &str) -> Result<Option<String>, 
     }
 }
 
-fn boolean(object: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, String> {
+pub(super) fn boolean(object: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, String> {
     match object.remove(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(value)),
@@ -93,7 +108,10 @@ fn boolean(object: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, S
     }
 }
 
-fn intent_list(object: &mut Map<String, Value>, key: &str) -> Result<Option<Vec<Intent>>, String> {
+pub(super) fn intent_list(
+    object: &mut Map<String, Value>,
+    key: &str,
+) -> Result<Option<Vec<Intent>>, String> {
     let not_names = || format!("{key}: is not a list of names");
     match object.remove(key) {
         None | Some(Value::Null) => Ok(None),

@@ -4,7 +4,7 @@
 
 use super::corpus::Example;
 use crate::message::{Judgement, Language, Sentiment};
-use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
+use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits, Prevalence};
 
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
@@ -49,9 +49,28 @@ pub fn tune(
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
         review_margin: 0.0,
+        prevalence: prevalence(examples).or(before.prevalence),
     };
     calibration.review_margin = margin(&calibration, examples, logits);
     calibration
+}
+
+/// How common each label is among those that have it told; `None` where one is told of none.
+fn prevalence(examples: &[Example]) -> Option<Prevalence> {
+    let share = |label: &dyn Fn(&Example) -> Option<bool>| {
+        let told: Vec<bool> = examples.iter().filter_map(label).collect();
+        let holding = told.iter().filter(|holds| **holds).count();
+        (!told.is_empty()).then(|| holding as f64 / told.len() as f64)
+    };
+    let mut intents = [0.0; 4];
+    for (i, value) in intents.iter_mut().enumerate() {
+        *value = share(&|e| e.target.intents[i])?;
+    }
+    let mut sentiment = [0.0; 3];
+    for (value, each) in sentiment.iter_mut().zip(Sentiment::ALL) {
+        *value = share(&|e| e.target.sentiment.map(|s| s == each))?;
+    }
+    Some(Prevalence { intents, sentiment })
 }
 
 /// Platt scaling and the threshold with the best F1 for one yes/no logit.

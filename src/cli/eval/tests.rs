@@ -21,6 +21,7 @@ fn model() -> ModelInfo {
         urgent_threshold: 0.5,
         trained_on: Vec::new(),
         reads_context: false,
+        prevalence: None,
     }
 }
 

@@ -1,0 +1,195 @@
+//! `klankbord report`: the month as one HTML page.
+//!
+//! May depend on `kpi`, `report`, and on `cli`'s entries.
+
+mod fill;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use rand::RngExt as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::entries::{Entries, EntriesError, Read};
+use super::kpi::priors;
+use super::{Outcome, SOME_FAILED};
+use crate::kpi::period::{NoZone, zone};
+use crate::kpi::words::Words;
+use crate::kpi::{Entry, Grouping, Table, Unit};
+use crate::message::Intent;
+use crate::model::bundle::BundleError;
+use crate::pipeline::Arithmetic;
+use crate::record::{Column, Format};
+use crate::report::{Language, page};
+
+/// Groups kept at once by each table.
+const MOST_GROUPS: usize = 20_000;
+
+/// Language of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PageLanguage {
+    /// Dutch
+    Nl,
+    /// English
+    En,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Files of messages with `received_at`, as `kpi` reads them: the month, and what came before it to compare with
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The month, as in 2026-10 [default: the last one in the files]
+    #[arg(long, value_name = "YYYY-MM")]
+    month: Option<String>,
+    /// Whose messages these are
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
+    /// Language of the page
+    #[arg(long, value_enum, default_value = "nl")]
+    language: PageLanguage,
+    /// Show so many of the month's messages, chosen by lot: personal data of the people who wrote them
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    samples: usize,
+    /// Where days and months begin, and what times without an offset are of
+    #[arg(long, default_value = "Europe/Amsterdam", value_name = "ZONE")]
+    time_zone: String,
+    /// What a column is called, as in `--column received_at=Ontvangen`; may be repeated
+    #[arg(long, value_name = "FIELD=HEADER")]
+    column: Vec<Column>,
+    /// Format of the input [default: by the file's extension; JSON lines on standard input]
+    #[arg(long)]
+    input_format: Option<Format>,
+    /// File to write [default: webcare-YYYY-MM.html]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    /// There is no such time zone.
+    #[error("--time-zone: {0}")]
+    Zone(#[from] NoZone),
+    /// The files cannot be read.
+    #[error(transparent)]
+    Entries(#[from] EntriesError),
+    /// The model that says how common labels are cannot be read.
+    #[error(transparent)]
+    Model(#[from] BundleError),
+    /// There is nothing to report on.
+    #[error("no message came in within {0}")]
+    NoMonth(String),
+    /// What was asked for is no month.
+    #[error("--month: {0} is not a month such as 2026-10")]
+    Month(String),
+    /// The page cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// Everything counted in one reading of the files.
+struct Counted {
+    months: Table,
+    days: Table,
+    channels: Table,
+    brands: Table,
+    /// Words of the complaints, by month.
+    words: BTreeMap<String, Words>,
+    /// Messages chosen by lot, by month, and of how many.
+    chosen: BTreeMap<String, (u64, Vec<(Entry, String)>)>,
+    samples: usize,
+    random: ChaCha8Rng,
+}
+
+impl Counted {
+    fn new(args: &ReportArgs) -> Result<Self, NoZone> {
+        let zone = zone(&args.time_zone)?;
+        let table = |unit, channel, brand| {
+            let by = Grouping { period: Some(unit), channel, brand };
+            Table::new(by, zone.clone(), MOST_GROUPS)
+        };
+        Ok(Counted {
+            months: table(Unit::Month, false, false),
+            days: table(Unit::Day, false, false),
+            channels: table(Unit::Month, true, false),
+            brands: table(Unit::Month, false, true),
+            words: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            samples: args.samples,
+            // By lot, but by the same lot for the same files.
+            random: ChaCha8Rng::seed_from_u64(1),
+        })
+    }
+
+    fn add(&mut self, Read { entry, text }: Read) -> Result<(), String> {
+        for table in [&mut self.months, &mut self.days, &mut self.channels, &mut self.brands] {
+            table.add(&entry).map_err(|error| error.to_string())?;
+        }
+        let (Some(text), Some(time)) = (text, entry.received_at) else { return Ok(()) };
+        let month = fill::month_of(time, self.months.zone());
+        let words = self.words.entry(month.clone()).or_default();
+        if entry.labels.has(Intent::Complaint) {
+            words.add(&text);
+        }
+        if self.samples > 0 {
+            // Each of the messages is as likely to stay as any other (Vitter 1985, algorithm R).
+            let (seen, kept) = self.chosen.entry(month).or_default();
+            *seen += 1;
+            if kept.len() < self.samples {
+                kept.push((entry, text));
+            } else if let Ok(place) = usize::try_from(self.random.random_range(0..*seen))
+                && place < self.samples
+            {
+                kept[place] = (entry, text);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the report; see [`ReportArgs`].
+pub(super) fn run(args: &ReportArgs, model: (Option<&Path>, Arithmetic)) -> Outcome {
+    Ok(report(args, model)?)
+}
+
+fn report(args: &ReportArgs, model: (Option<&Path>, Arithmetic)) -> Result<ExitCode, ReportError> {
+    let mut counted = Counted::new(args)?;
+    if let Some(month) = &args.month
+        && fill::month(month).is_none()
+    {
+        return Err(ReportError::Month(month.clone()));
+    }
+    let (priors, id) = priors(model.0)?;
+    let zone = counted.months.zone().clone();
+    let (format, renamed) = (args.input_format, args.column.as_slice());
+    let entries = Entries { format, renamed, zone, with_text: true, model };
+    let ended = entries.each(&args.files, |read| counted.add(read))?;
+    let language = match args.language {
+        PageLanguage::Nl => Language::Dutch,
+        PageLanguage::En => Language::English,
+    };
+    let asked = args.month.as_deref();
+    let nothing = || ReportError::NoMonth(asked.unwrap_or("any month").to_owned());
+    let mut filled = fill::fill(&mut counted, priors.as_ref(), asked).ok_or_else(nothing)?;
+    filled.report.language = language;
+    filled.report.organisation = args.organisation.clone();
+    filled.report.time_zone = args.time_zone.clone();
+    filled.report.model = Some(crate::report::Model { version: id.version, digest: id.digest });
+    let fill::Filled { report, month } = filled;
+    let path = args.output.clone().unwrap_or_else(|| format!("webcare-{month}.html").into());
+    fs::write(&path, page(&report))
+        .map_err(|source| ReportError::Write { path: path.clone(), source })?;
+    eprintln!("{month}: {} messages, in {}", report.totals.messages, path.display());
+    if ended.failed > 0 {
+        eprintln!("{} counted, {} could not be", ended.read, ended.failed);
+        return Ok(ExitCode::from(SOME_FAILED));
+    }
+    Ok(ExitCode::SUCCESS)
+}

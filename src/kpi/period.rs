@@ -1,0 +1,385 @@
+//! Periods of the calendar in a time zone: hours, days, weeks (ISO 8601), months, quarters and years as people
+//! there live them, days of 23 and 25 hours among them.
+//!
+//! Depends on nothing else in the crate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ToSpan};
+
+/// Periods remembered at once; whoever counts more of them pays for looking them up again.
+const REMEMBERED: usize = 4096;
+
+/// Length of a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    Hour,
+    Day,
+    /// From Monday on.
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+impl Unit {
+    /// All units, from short to long.
+    pub const ALL: [Unit; 6] =
+        [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Quarter, Unit::Year];
+
+    /// Name as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Hour => "hour",
+            Unit::Day => "day",
+            Unit::Week => "week",
+            Unit::Month => "month",
+            Unit::Quarter => "quarter",
+            Unit::Year => "year",
+        }
+    }
+
+    /// Inverse of [`Unit::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+}
+
+/// One period: from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Period {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// Why a time cannot be read, or not placed. Never quotes the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// It is written in no way that we know.
+    #[error(
+        "is not a time such as 2026-03-29T14:05:00+02:00, 2026-03-29 14:05 or 29-03-2026 14:05"
+    )]
+    Unknown,
+    /// It is beyond the years that calendars are kept for.
+    #[error("is too far from today")]
+    TooFar,
+}
+
+/// A time zone and what is known of its calendar.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    zone: TimeZone,
+    unit: Unit,
+    /// Ends of the periods met lately, by their starts: most messages fall into one of them.
+    known: BTreeMap<Timestamp, Timestamp>,
+}
+
+/// A name that is no time zone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time zone of the IANA database, as Europe/Amsterdam is")]
+pub struct NoZone(pub String);
+
+/// The time zone of this name, as in the IANA database.
+///
+/// # Errors
+/// [`NoZone`] where there is none.
+pub fn zone(name: &str) -> Result<TimeZone, NoZone> {
+    TimeZone::get(name).map_err(|_| NoZone(name.to_owned()))
+}
+
+impl Calendar {
+    /// Of periods of this length.
+    pub fn new(zone: TimeZone, unit: Unit) -> Self {
+        Calendar { zone, unit, known: BTreeMap::new() }
+    }
+
+    /// Length of its periods.
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// Its time zone.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// The period that `time` falls into.
+    ///
+    /// # Errors
+    /// [`TimeError::TooFar`] within a period of the end of time.
+    pub fn period(&mut self, time: Timestamp) -> Result<Period, TimeError> {
+        if let Some((&start, &end)) = self.known.range(..=time).next_back()
+            && time < end
+        {
+            return Ok(Period { start, end });
+        }
+        let period = self.compute(time)?;
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(period.start, period.end);
+        Ok(period)
+    }
+
+    /// The period before another.
+    ///
+    /// # Errors
+    /// As [`Calendar::period`].
+    pub fn before(&mut self, period: Period) -> Result<Period, TimeError> {
+        let last = period.start.checked_sub(1.nanosecond()).map_err(|_| TimeError::TooFar)?;
+        self.period(last)
+    }
+
+    /// The same, with a period's name: `2026-10-25T02+01:00`, `2026-10-25`, `2026-W43`, `2026-10`, `2026-Q4`, `2026`.
+    pub fn name(&self, period: Period) -> String {
+        let start = period.start.to_zoned(self.zone.clone());
+        let date = start.date();
+        match self.unit {
+            Unit::Hour => start.strftime("%Y-%m-%dT%H%:z").to_string(),
+            Unit::Day => date.to_string(),
+            Unit::Week => {
+                let week = date.iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }
+            Unit::Month => format!("{:04}-{:02}", date.year(), date.month()),
+            Unit::Quarter => format!("{:04}-Q{}", date.year(), (date.month() + 2) / 3),
+            Unit::Year => format!("{:04}", date.year()),
+        }
+    }
+
+    fn compute(&self, time: Timestamp) -> Result<Period, TimeError> {
+        let far = |_| TimeError::TooFar;
+        let local = time.to_zoned(self.zone.clone());
+        if self.unit == Unit::Hour {
+            // The hour that the clock of the moment shows: of the two from 2 to 3 each is one.
+            let into = i64::from(local.minute()) * 60 + i64::from(local.second());
+            let whole = Timestamp::from_second(time.as_second().saturating_sub(
+                // Seconds are counted down from 0 before 1970.
+                into + i64::from(time.subsec_nanosecond() < 0),
+            ));
+            let start = whole.map_err(far)?;
+            return Ok(Period { start, end: start.checked_add(1.hour()).map_err(far)? });
+        }
+        let date = local.date();
+        let first = |date: Date| date.first_of_month();
+        let (from, length) = match self.unit {
+            Unit::Hour | Unit::Day => (date, 1.day()),
+            Unit::Week => {
+                let back = i64::from(date.weekday().to_monday_zero_offset());
+                (date.checked_sub(back.days()).map_err(far)?, 7.days())
+            }
+            Unit::Month => (first(date), 1.month()),
+            Unit::Quarter => {
+                let back = i64::from((date.month() - 1) % 3);
+                (first(date).checked_sub(back.months()).map_err(far)?, 3.months())
+            }
+            Unit::Year => (date.first_of_year(), 1.year()),
+        };
+        let at = |date: Date| -> Result<Timestamp, TimeError> {
+            Ok(date.to_zoned(self.zone.clone()).map_err(far)?.timestamp())
+        };
+        Ok(Period { start: at(from)?, end: at(from.checked_add(length).map_err(far)?)? })
+    }
+}
+
+/// The hour of the clock on the wall: days since 1970-01-01 times 24, and the hour.
+pub fn local_hour(time: Timestamp, zone: &TimeZone) -> i64 {
+    (time.as_second() + i64::from(zone.to_offset(time).seconds())).div_euclid(3600)
+}
+
+/// The day and the hour that [`local_hour`] numbers; `None` beyond the calendar.
+pub fn hour_of(local: i64) -> Option<(Date, i8)> {
+    let after = Span::new().try_days(local.div_euclid(24)).ok()?;
+    let day = Date::constant(1970, 1, 1).checked_add(after).ok()?;
+    Some((day, i8::try_from(local.rem_euclid(24)).ok()?))
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The moment at which the clocks of `zone` show `local`: of two the first, unless that would be before `earlier`.
+///
+/// # Errors
+/// [`TimeError::TooFar`].
+pub fn place(
+    local: DateTime,
+    zone: &TimeZone,
+    earlier: Option<Timestamp>,
+) -> Result<Timestamp, TimeError> {
+    let found = zone.to_ambiguous_timestamp(local);
+    let first = found.compatible().map_err(|_| TimeError::TooFar)?;
+    match earlier.is_some_and(|earlier| first < earlier) {
+        true => found.later().map_err(|_| TimeError::TooFar),
+        false => Ok(first),
+    }
+}
+
+/// Reads a time: RFC 3339 and what ISO 8601 has like it, the day first as Dutch spreadsheets have it
+/// (`29-03-2026 14:05`), or seconds or milliseconds since 1970. What names no offset is of `zone`; of an hour
+/// that comes twice it is the first, and in one that the clock skips it is as much later.
+///
+/// # Errors
+/// [`TimeError`].
+pub fn read_time(text: &str, zone: &TimeZone) -> Result<Timestamp, TimeError> {
+    read_time_after(text, zone, None)
+}
+
+/// As [`read_time`], but of an hour that comes twice it is the second, where it would be before `earlier` otherwise.
+///
+/// # Errors
+/// [`TimeError`].
+pub fn read_time_after(
+    text: &str,
+    zone: &TimeZone,
+    earlier: Option<Timestamp>,
+) -> Result<Timestamp, TimeError> {
+    let text = text.trim();
+    if text.bytes().all(|b| b.is_ascii_digit()) && (9..=13).contains(&text.len()) {
+        let number: i64 = text.parse().map_err(|_| TimeError::Unknown)?;
+        // Seconds have twelve digits from the year 5138 on; milliseconds had them until 2001.
+        let read = match text.len() {
+            12.. => Timestamp::from_millisecond(number),
+            _ => Timestamp::from_second(number),
+        };
+        return read.map_err(|_| TimeError::TooFar);
+    }
+    let placed = |local| place(local, zone, earlier);
+    // Spreadsheets leave the seconds out of an offset's neighbour too: 2026-03-29T14:05+02:00 is read as well.
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(local) = text.parse::<DateTime>() {
+        return placed(local);
+    }
+    for format in ["%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d-%m-%YT%H:%M:%S"] {
+        if let Ok(local) = DateTime::strptime(format, text) {
+            return placed(local);
+        }
+    }
+    match Date::strptime("%d-%m-%Y", text) {
+        Ok(date) => placed(date.at(0, 0, 0, 0)),
+        Err(_) => Err(TimeError::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn amsterdam() -> TimeZone {
+        zone("Europe/Amsterdam").unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        read_time(text, &amsterdam()).unwrap()
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let noon = at("2026-03-01T11:00:00Z");
+        for text in [
+            "2026-03-01T12:00:00+01:00",
+            "2026-03-01T12:00+01:00",
+            "2026-03-01 12:00:00",
+            "2026-03-01 12:00",
+            "2026-03-01T12:00:00.000",
+            "01-03-2026 12:00",
+            "1-3-2026 12:00:00",
+            " 2026-03-01 11:00:00Z ",
+            "1772362800",
+            "1772362800000",
+        ] {
+            assert_eq!(read_time(text, &amsterdam()), Ok(noon), "{text}");
+        }
+        assert_eq!(at("2026-03-01"), at("01-03-2026 00:00"));
+        for text in ["", "gisteren", "3/1/2026 12:00", "2026-13-01", "12:00", "-5", "99"] {
+            assert_eq!(read_time(text, &amsterdam()), Err(TimeError::Unknown), "{text}");
+        }
+    }
+
+    #[test]
+    fn summer_time_neither_skips_nor_doubles_an_hour() {
+        let mut hours = Calendar::new(amsterdam(), Unit::Hour);
+        let mut named = |text| {
+            let period = hours.period(at(text)).unwrap();
+            hours.name(period)
+        };
+        assert_eq!(named("2026-10-25T00:30:00Z"), "2026-10-25T02+02:00");
+        assert_eq!(named("2026-10-25T01:30:00Z"), "2026-10-25T02+01:00");
+        assert_eq!(named("2026-03-29T00:59:59.9Z"), "2026-03-29T01+01:00");
+        assert_eq!(named("2026-03-29T01:00:00Z"), "2026-03-29T03+02:00");
+        let mut days = Calendar::new(amsterdam(), Unit::Day);
+        for (text, hours) in
+            [("2026-03-29 12:00", 23), ("2026-10-25 12:00", 25), ("2026-06-01", 24)]
+        {
+            let day = days.period(at(text)).unwrap();
+            assert_eq!(day.end.duration_since(day.start).as_hours(), hours, "{text}");
+        }
+        // What the clock skips counts as an hour later, what it shows twice as the first time.
+        assert_eq!(at("2026-03-29 02:30"), at("2026-03-29T01:30:00Z"));
+        assert_eq!(at("2026-10-25 02:30"), at("2026-10-25T00:30:00Z"));
+    }
+
+    #[test]
+    fn an_answer_in_the_hour_that_comes_twice_is_no_earlier_than_its_question() {
+        let asked = at("2026-10-25 02:50");
+        let answered = read_time_after("2026-10-25 02:10", &amsterdam(), Some(asked)).unwrap();
+        assert_eq!(answered.duration_since(asked).as_secs(), 20 * 60);
+        let before = read_time_after("2026-10-24 02:10", &amsterdam(), Some(asked)).unwrap();
+        assert!(before < asked);
+    }
+
+    #[test]
+    fn periods_have_the_names_of_the_calendar() {
+        for (unit, time, name, before) in [
+            (Unit::Day, "2026-01-01T00:00:00+01:00", "2026-01-01", "2025-12-31"),
+            (Unit::Week, "2027-01-03 23:59", "2026-W53", "2026-W52"),
+            (Unit::Month, "2026-03-31T23:30:00Z", "2026-04", "2026-03"),
+            (Unit::Quarter, "2026-11-22 10:00", "2026-Q4", "2026-Q3"),
+            (Unit::Year, "2026-12-31T23:30:00Z", "2027", "2026"),
+        ] {
+            let mut calendar = Calendar::new(amsterdam(), unit);
+            let period = calendar.period(at(time)).unwrap();
+            assert_eq!(calendar.name(period), name);
+            let earlier = calendar.before(period).unwrap();
+            assert_eq!(calendar.name(earlier), before);
+            assert_eq!(earlier.end, period.start);
+        }
+        assert_eq!(zone("Europe/Amsterdamm").unwrap_err().0, "Europe/Amsterdamm");
+    }
+
+    #[test]
+    fn hours_are_those_of_the_wall() {
+        let hour = local_hour(at("2026-07-01T22:30:00Z"), &amsterdam());
+        assert_eq!(hour_of(hour), Some((Date::constant(2026, 7, 2), 0)));
+        assert_eq!(hour_of(-1), Some((Date::constant(1969, 12, 31), 23)));
+        assert_eq!(hour_of(i64::MAX / 2), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_is_in_its_period_and_periods_meet(
+            seconds in prop::collection::vec(-3_000_000_000i64..8_000_000_000, 1..40),
+            unit in prop::sample::select(&Unit::ALL[..]),
+            place in prop::sample::select(&["Europe/Amsterdam", "UTC", "America/St_Johns", "Asia/Kathmandu"][..]),
+        ) {
+            let mut calendar = Calendar::new(zone(place).unwrap(), unit);
+            for second in seconds {
+                let time = Timestamp::from_second(second).unwrap();
+                let period = calendar.period(time).unwrap();
+                prop_assert!(period.start <= time && time < period.end);
+                // What is remembered is what is computed.
+                prop_assert_eq!(period, calendar.compute(time).unwrap());
+                let before = calendar.before(period).unwrap();
+                prop_assert!(before.end == period.start, "{before:?} {period:?}");
+            }
+        }
+    }
+}
