@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub policy: Option<PathBuf>,
     pub feedback_folder: Option<PathBuf>,
     pub feedback_max_file_bytes: u64,
+    pub time_zone: String,
+    pub history: Option<PathBuf>,
     pub log_format: String,
     pub otlp_endpoint: Option<String>,
 }
@@ -145,6 +147,8 @@ impl ServerConfig {
             feedback_folder: check.path("feedback.folder"),
             feedback_max_file_bytes: u64::try_from(check.count("feedback.max_file_bytes"))
                 .unwrap_or(u64::MAX),
+            time_zone: check.text("kpi.time_zone").unwrap_or_default(),
+            history: check.path("kpi.history"),
             log_format: check.text("telemetry.log_format").unwrap_or_default(),
             otlp_endpoint: check.text("telemetry.otlp_endpoint"),
         };
@@ -275,6 +279,10 @@ fn is_of_kind(kind: Kind, text: &str) -> Result<(), String> {
             text.is_empty() || std::fs::metadata(text).is_ok_and(|folder| folder.is_dir()),
             "a folder that there is".to_owned(),
         ),
+        Kind::Zone => (
+            jiff::tz::TimeZone::get(text).is_ok(),
+            "a time zone, such as Europe/Amsterdam".to_owned(),
+        ),
         Kind::Choice(choices) => {
             (text.is_empty() || choices.contains(&text), format!("one of {}", choices.join(", ")))
         }
@@ -316,8 +324,9 @@ mod tests {
             ("server.insecure", "yes"),
             ("telemetry.log_format", "xml"),
             ("auth.tokens", "/nowhere/tokens"),
+            ("kpi.time_zone", "Europe/Nergens"),
         ]);
-        assert_eq!(found.len(), 9, "{found:#?}");
+        assert_eq!(found.len(), 10, "{found:#?}");
         let window = "--stream-window: limits.stream_window is \"0\"; it must be a whole number from 1 to 65536";
         assert!(found.contains(&window.to_owned()), "{found:#?}");
         assert!(found.iter().any(|p| p.contains("from 1 to 3600, or 0")), "{found:#?}");

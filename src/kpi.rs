@@ -9,6 +9,7 @@ pub mod adjust;
 pub mod counts;
 pub mod crisis;
 pub mod period;
+pub mod sentinel;
 pub mod sketch;
 pub mod stats;
 pub mod table;

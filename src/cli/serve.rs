@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use jiff::Timestamp;
 use metrics::gauge;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ use crate::admin;
 use crate::batch::queue::Bounds;
 use crate::config::{Problems, ServerConfig, shown};
 use crate::feedback::Store;
+use crate::kpi::period::{NoZone, zone};
+use crate::kpi::sentinel::Sentinel;
 use crate::model::kernel::Kernel;
 use crate::pipeline::{Arithmetic, Live, LoadError, Precision, Room};
 use crate::route::{PolicyError, Router};
@@ -32,6 +35,10 @@ use crate::telemetry::{self, LogFormat, Metrics, TelemetryError, Traces};
 const SPARE_FILES: u64 = 128;
 /// How often what histograms keep is cleared away.
 const TIDY: Duration = Duration::from_secs(5);
+/// How often the running hour is held against the weeks before it.
+const JUDGE: Duration = Duration::from_secs(10);
+/// Judgements after which the counts of the hours are written down.
+const KEEP: u32 = 30;
 
 /// Why the server could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,12 @@ pub enum ServeCommandError {
     /// Corrections cannot be kept.
     #[error("the folder of corrections cannot be written to")]
     Feedback(#[source] std::io::Error),
+    /// The time zone is none.
+    #[error(transparent)]
+    Zone(#[from] NoZone),
+    /// The counts of the hours before cannot be read.
+    #[error("kpi.history cannot be read")]
+    History(#[source] std::io::Error),
     /// The model could not be loaded.
     #[error("the model cannot be loaded")]
     Load(#[from] LoadError),
@@ -121,7 +134,9 @@ pub fn run(args: &SettingsArgs, model: ModelFlags<'_>) -> Result<(), ServeComman
     let most = config.feedback_max_file_bytes;
     let store = config.feedback_folder.as_deref().map(|folder| Store::open(folder, most));
     let feedback = store.transpose().map_err(ServeCommandError::Feedback)?.map(Arc::new);
-    let serving = Serving { live, guard, router, feedback };
+    let sentinel = Sentinel::open(zone(&config.time_zone)?, config.history.as_deref());
+    let sentinel = Some(sentinel.map_err(ServeCommandError::History)?);
+    let serving = Serving { live, guard, router, feedback, sentinel };
     let reload = Reload { config, loading, serving };
     let served = runtime.block_on(serve((reload, watches), metrics, signals));
     if let Some(traces) = traces {
@@ -204,6 +219,10 @@ async fn serve(
         });
     }
     operators.spawn(reload.run(watches, hangup));
+    let sentinel = serving.sentinel.clone();
+    if let Some(sentinel) = sentinel.clone() {
+        operators.spawn(watched(sentinel));
+    }
     let pipeline = live.now();
     let model = pipeline.model();
     tracing::info!(
@@ -230,10 +249,45 @@ async fn serve(
     if rpc::run(listener, serving, config, stopped).await? == Served::Drained {
         live.now().shutdown().await;
     }
+    if let Some(sentinel) = sentinel {
+        keep(sentinel).await;
+    }
     // Probes and metrics are there to the last.
     drop(operators);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Watches for a crisis.
+async fn watched(sentinel: Sentinel) {
+    let (mut tick, mut ticks, mut crisis) = (tokio::time::interval(JUDGE), 0u32, false);
+    loop {
+        tick.tick().await;
+        let found = sentinel.judge(Timestamp::now()).into_iter().flatten();
+        let now = found.fold(None, |now, finding| if finding.crisis { Some(finding) } else { now });
+        if let (Some(finding), false) = (now, crisis) {
+            let (series, observed) = (finding.series.name(), finding.observed);
+            tracing::warn!(
+                series,
+                observed,
+                expected = finding.expected,
+                "this looks like a crisis"
+            );
+        }
+        crisis = now.is_some();
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(KEEP) {
+            keep(sentinel.clone()).await;
+        }
+    }
+}
+
+/// Writes down the counts of the hours; the disk may take its time.
+async fn keep(sentinel: Sentinel) {
+    let kept = tokio::task::spawn_blocking(move || sentinel.keep()).await;
+    if let Err(error) = kept.map_err(std::io::Error::other).and_then(|kept| kept) {
+        tracing::error!(%error, "kpi.history cannot be written");
+    }
 }
 
 /// Completes on SIGTERM or Ctrl-C. The handlers are in place when this returns.

@@ -51,6 +51,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::File => arg.value_name("FILE"),
         Kind::Folder => arg.value_name("DIR"),
         Kind::Text => arg.value_name("TEXT"),
+        Kind::Zone => arg.value_name("ZONE"),
         Kind::Choice(_) => arg.value_name("NAME"),
     }
 }

@@ -24,6 +24,8 @@ pub enum Kind {
     File,
     /// A folder that exists; empty for none.
     Folder,
+    /// A time zone of the IANA database.
+    Zone,
     /// Free text; empty for none.
     Text,
     /// One of these; empty for none.
@@ -145,6 +147,10 @@ pub const SETTINGS: &[Setting] = &[
         "Folder to keep corrections of verdicts in, as JSON lines to train on; empty to take none"),
     setting("feedback.max_file_bytes", "feedback-max-file-bytes", count(1 << 10, 1 << 40), "67108864",
         "A file of corrections that would grow above so many bytes makes place for a new one"),
+    setting("kpi.time_zone", "time-zone", Kind::Zone, "Europe/Amsterdam",
+        "Where an hour of the week is what it is, to tell a crisis from a busy hour; of the IANA database"),
+    setting("kpi.history", "history", Kind::Text, "",
+        "File to remember counts by the hour in, so that a crisis is told from a busy hour after a restart too"),
     setting("telemetry.log_format", "log-format", Kind::Choice(&["auto", "human", "json"]), "auto",
         "How to write the log, which goes to standard error"),
     setting("telemetry.otlp_endpoint", "otlp-endpoint", Kind::Text, "",

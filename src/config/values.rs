@@ -152,7 +152,8 @@ impl Values {
 
 /// A path in a file is meant from where the file is.
 fn resolved(setting: &Setting, text: &str, file: &Path) -> String {
-    let is_path = matches!(setting.kind, Kind::File | Kind::Folder) || setting.key == "model.path";
+    let is_path = matches!(setting.kind, Kind::File | Kind::Folder)
+        || ["model.path", "kpi.history"].contains(&setting.key);
     let folder = file.parent().filter(|_| is_path && !text.is_empty());
     folder
         .map_or_else(|| text.to_owned(), |folder| folder.join(text).to_string_lossy().into_owned())

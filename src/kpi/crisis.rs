@@ -9,6 +9,9 @@
 //! wave of praise brings some verdicts that are wrong, but fewer than its share. And hours that were found to be a
 //! crisis do not count as what to expect later. Depends on nothing else in the crate but `kpi::stats`.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stats::at_least;
@@ -25,6 +28,10 @@ const UNLIKELY: f64 = 1e-6;
 const LEAST: u64 = 5;
 /// What is expected at least: nights without a message make nothing of a few.
 const FLOOR: f64 = 0.5;
+/// An hour so many standard deviations above the others counts less (as in Noufaily et al.).
+const FAR: f64 = 2.58;
+/// Rounds of finding out which do.
+const ROUNDS: usize = 6;
 /// Quiet hours within one crisis.
 const GAP: i64 = 6;
 const DAY: i64 = 24;
@@ -114,6 +121,21 @@ impl Watch {
     /// Counts one message that came in within a local hour.
     pub fn add(&mut self, hour: i64, complaint: bool, negative: bool) {
         self.hours.entry(hour).or_default().add(complaint, negative);
+    }
+
+    /// Whether a message came in within that hour.
+    pub fn has(&self, hour: i64) -> bool {
+        self.hours.contains_key(&hour)
+    }
+
+    /// In how many hours messages came in.
+    pub fn len(&self) -> usize {
+        self.hours.len()
+    }
+
+    /// Whether none came in at all.
+    pub fn is_empty(&self) -> bool {
+        self.hours.is_empty()
     }
 
     /// What is counted so far, by local hour, and whether it was found to be a crisis.
@@ -214,184 +236,54 @@ impl Watch {
         if !self.can_judge(at) || before.len() < 2 {
             return None;
         }
-        let n = before.len() as f64;
-        let counts = || before.iter().map(|hour| hour.of(series) as f64);
-        let sum: f64 = counts().sum();
-        let mean = (sum / n).max(FLOOR);
-        let variance = counts().map(|count| (count - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        // The mean itself is uncertain by its own variance.
-        let dispersion = (variance / mean).max(1.0) * (1.0 + 1.0 / n);
+        let usual = Usual::of(&before, series);
         let now = self.hours.get(&at).copied().unwrap_or_default();
         let observed = now.of(series);
-        let p_value = at_least(observed, mean, dispersion);
-        // One case more on each side, so that a silent past proves nothing by itself.
-        let messages: u64 = before.iter().map(|hour| hour.messages).sum();
-        let share = (sum + 1.0) / (messages as f64 + 2.0);
+        let p_value = at_least(observed, usual.mean, usual.dispersion);
         let crisis = observed >= LEAST
             && p_value < UNLIKELY
-            && observed as f64 >= share * now.messages as f64;
-        Some(Finding { series, observed, expected: mean, p_value, crisis })
+            && observed as f64 >= usual.share * now.messages as f64;
+        Some(Finding { series, observed, expected: usual.mean, p_value, crisis })
+    }
+}
+
+/// What some hours have in common.
+struct Usual {
+    mean: f64,
+    /// Variance by mean, that of the mean's own uncertainty among it; at least 1.
+    dispersion: f64,
+    /// Of the messages.
+    share: f64,
+}
+
+impl Usual {
+    /// Of at least two hours. An hour that is far above the others counts less: a burst of spam last week says
+    /// nothing of how much is usual.
+    fn of(hours: &[Hour], series: Series) -> Self {
+        let mut weights = vec![1f64; hours.len()];
+        let (mut mean, mut dispersion, mut sum) = (FLOOR, 1.0, 0.0);
+        for _ in 0..ROUNDS {
+            let all: f64 = weights.iter().sum();
+            let weighed = || hours.iter().map(|hour| hour.of(series) as f64).zip(&weights);
+            sum = weighed().map(|(count, weight)| count * weight).sum();
+            mean = (sum / all).max(FLOOR);
+            let squares: f64 = weighed().map(|(count, w)| (count - mean).powi(2) * w).sum();
+            let variance = squares / (all - 1.0).max(1.0);
+            dispersion = (variance / mean).max(1.0) * (1.0 + 1.0 / all);
+            let spread = (dispersion * mean).sqrt();
+            let far = |hour: &Hour| (hour.of(series) as f64 - mean) / spread;
+            weights = hours
+                .iter()
+                .map(|hour| if far(hour) > FAR { far(hour).powi(-2) } else { 1.0 })
+                .collect();
+        }
+        let messages: f64 = hours.iter().zip(&weights).map(|(h, w)| h.messages as f64 * w).sum();
+        // One case more on each side, so that a silent past proves nothing by itself.
+        Usual { mean, dispersion, share: (sum + 1.0) / (messages + 2.0) }
     }
 }
 
 /// 0 for Monday; 1970-01-01 was a Thursday.
 fn weekday(hour: i64) -> i64 {
     (hour.div_euclid(DAY) + 3).rem_euclid(7)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use rand::SeedableRng as _;
-    use rand_chacha::ChaCha8Rng;
-
-    /// A Poisson draw, by waiting times.
-    fn poisson(mean: f64, random: &mut ChaCha8Rng) -> u64 {
-        let (mut waited, mut count) = (0.0, 0);
-        loop {
-            waited -= (1.0 - random.random::<f64>()).ln();
-            if waited > mean {
-                return count;
-            }
-            count += 1;
-        }
-    }
-
-    /// How busy an hour of the week is, around 1.
-    fn busy(at: i64) -> f64 {
-        let hour = at.rem_euclid(DAY);
-        let day = if weekday(at) >= 5 { 0.5 } else { 1.2 };
-        day * match hour {
-            0..=6 => 0.15,
-            7..=8 => 0.9,
-            9..=17 => 1.7,
-            18..=22 => 1.3,
-            _ => 0.4,
-        }
-    }
-
-    /// Quiet days: more or fewer messages from day to day and hour to hour than chance alone would have.
-    fn quiet(days: i64, level: f64, seed: u64) -> Watch {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut watch = Watch::default();
-        let mut mood = 1.0;
-        for at in 0..days * DAY {
-            if at % DAY == 0 {
-                mood = 0.7 + 0.6 * random.random::<f64>();
-            }
-            let swing = 0.7 + 0.6 * random.random::<f64>();
-            let messages = poisson(level * busy(at) * mood * swing, &mut random);
-            for _ in 0..messages {
-                let draw: f64 = random.random();
-                watch.add(at, draw < 0.35, draw < 0.3);
-            }
-            watch.hours.entry(at).or_default();
-        }
-        watch
-    }
-
-    #[test]
-    fn ninety_quiet_days_raise_at_most_one_false_alarm() {
-        let mut alarms = Vec::new();
-        for (level, seed) in [(0.5, 1), (3.0, 2), (10.0, 3), (40.0, 4), (200.0, 5)] {
-            for again in 0..4 {
-                alarms.push(quiet(14 + 90, level, seed * 10 + again).episodes().len());
-            }
-        }
-        assert!(alarms.iter().all(|count| *count <= 1), "{alarms:?}");
-        assert!(alarms.iter().sum::<usize>() <= 4, "{alarms:?}");
-    }
-
-    #[test]
-    fn a_crisis_is_found_at_once_and_ends() {
-        for (level, more) in [(3.0, 12), (10.0, 25), (40.0, 80)] {
-            let mut watch = quiet(30, level, 9);
-            let start = 20 * DAY + 10;
-            for at in start..start + 8 {
-                for _ in 0..more {
-                    watch.add(at, true, true);
-                }
-            }
-            let episodes = watch.episodes();
-            assert_eq!(episodes.len(), 1, "{episodes:?}");
-            let Episode { from, to, observed, expected, .. } = episodes[0];
-            assert!(from >= start && from <= start + 1, "{level}: {from} for {start}");
-            assert!(to >= start + 6 && to <= start + 9, "{level}: {to} for {start}");
-            assert!(observed as f64 > 2.0 * expected);
-        }
-    }
-
-    #[test]
-    fn volume_without_complaint_is_no_crisis() {
-        for wrong in [0.0, 0.1, 0.25] {
-            let mut watch = quiet(40, 15.0, 4);
-            let mut random = ChaCha8Rng::seed_from_u64(8);
-            for at in 25 * DAY + 9..25 * DAY + 15 {
-                for _ in 0..300 {
-                    let mistaken = random.random::<f64>() < wrong;
-                    watch.add(at, mistaken, mistaken);
-                }
-            }
-            assert_eq!(watch.episodes(), [], "{wrong} of a burst are misread");
-        }
-    }
-
-    #[test]
-    fn a_crisis_is_not_what_to_expect_next_week() {
-        let mut watch = quiet(35, 10.0, 6);
-        for week in [21, 28] {
-            for at in week * DAY + 10..week * DAY + 16 {
-                (0..60).for_each(|_| watch.add(at, true, true));
-            }
-        }
-        let episodes = watch.episodes();
-        assert_eq!(episodes.len(), 2, "{episodes:?}");
-    }
-
-    #[test]
-    fn without_history_nothing_is_said() {
-        let mut watch = quiet(13, 10.0, 1);
-        (0..500).for_each(|_| watch.add(12 * DAY + 12, true, true));
-        assert_eq!(watch.episodes(), []);
-        assert_eq!(watch.expected(12 * DAY, Series::Complaints), None);
-        assert!(watch.can_judge(14 * DAY) && !watch.can_judge(13 * DAY));
-        assert_eq!(Watch::default().episodes(), []);
-    }
-
-    #[test]
-    fn what_is_kept_says_the_same() {
-        let mut watch = quiet(100, 10.0, 3);
-        (0..90).for_each(|_| watch.add(99 * DAY + 12, true, true));
-        let mut short = watch.clone();
-        short.forget_before(99 * DAY);
-        assert!(short.hours.len() < 60 * 24);
-        let mut restored = Watch::default();
-        short.hours().for_each(|(at, hour, crisis)| restored.restore(at, hour, crisis));
-        assert_eq!(restored, short);
-        assert_eq!(restored.judge(99 * DAY + 12), watch.judge(99 * DAY + 12));
-        assert!(restored.judge(99 * DAY + 12).unwrap()[0].crisis);
-    }
-
-    proptest! {
-        #[test]
-        fn anything_can_be_counted(
-            hours in prop::collection::vec((-500_000i64..500_000, any::<bool>(), any::<bool>()), 0..60),
-        ) {
-            let mut watch = Watch::default();
-            for (at, complaint, negative) in &hours {
-                watch.add(*at % 900, *complaint, *negative);
-            }
-            for Episode { from, to, expected, .. } in watch.episodes() {
-                prop_assert!(from <= to && expected.is_finite());
-            }
-        }
-    }
-
-    #[test]
-    fn weekdays_are_those_of_the_calendar() {
-        // 2026-11-22, a Sunday, is day 20,779.
-        assert_eq!(weekday(20_779 * DAY + 23), 6);
-        assert_eq!(weekday(-1), 2);
-    }
 }

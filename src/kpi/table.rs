@@ -2,6 +2,7 @@
 //! on the rest of `kpi`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::str::FromStr;
 
 use jiff::tz::TimeZone;
@@ -48,21 +49,60 @@ impl FromStr for Grouping {
     }
 }
 
+/// Most hours in which messages may have come in: some forty years.
+const MOST_HOURS: usize = 350_000;
+
 /// Why an entry is not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
     /// Its time is needed.
-    #[error("received_at: is missing, and messages are counted by {0}")]
     NoTime(Unit),
     /// Its time is beyond the calendar.
-    #[error("received_at: {0}")]
-    Time(#[from] TimeError),
+    Time(TimeError),
     /// It was answered before it came in.
-    #[error("answered_at: is before received_at")]
     Answered,
     /// There are too many groups to keep.
-    #[error("brand: there are more than {0} groups; count by fewer things")]
     TooManyGroups(usize),
+    /// There are too many hours to keep.
+    TooManyHours,
+}
+
+impl TableError {
+    /// The field that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self {
+            TableError::NoTime(_) | TableError::Time(_) | TableError::TooManyHours => "received_at",
+            TableError::Answered => "answered_at",
+            TableError::TooManyGroups(_) => "brand",
+        }
+    }
+
+    /// What is wrong with it.
+    pub fn reason(&self) -> String {
+        match self {
+            TableError::NoTime(unit) => format!("is missing, and messages are counted by {unit}"),
+            TableError::Time(error) => error.to_string(),
+            TableError::Answered => "is before received_at".into(),
+            TableError::TooManyGroups(most) => {
+                format!("makes more than {most} groups; count by fewer things")
+            }
+            TableError::TooManyHours => {
+                format!("is in one hour more than the {MOST_HOURS} that are kept")
+            }
+        }
+    }
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field(), self.reason())
+    }
+}
+
+impl From<TimeError> for TableError {
+    fn from(error: TimeError) -> Self {
+        TableError::Time(error)
+    }
 }
 
 /// A group by numbers: the period, the channel (or that there is none), the brand's place in the list.
@@ -192,6 +232,10 @@ impl Table {
             (true, Some(brand)) => Some(Some(self.place(brand)?)),
         };
         let key = (period, self.by.channel.then_some(entry.channel), brand);
+        let hour = entry.received_at.map(|time| local_hour(time, self.calendar.zone()));
+        if hour.is_some_and(|hour| !self.watch.has(hour)) && self.watch.len() >= MOST_HOURS {
+            return Err(TableError::TooManyHours);
+        }
         let full = self.groups.len() >= self.most;
         let group = match self.groups.get_mut(&key) {
             Some(group) => group,
@@ -200,8 +244,7 @@ impl Table {
         };
         group.add(entry);
         self.total.add(entry);
-        if let Some(time) = entry.received_at {
-            let hour = local_hour(time, self.calendar.zone());
+        if let Some(hour) = hour {
             let negative = entry.labels.sentiment == Sentiment::Negative;
             self.watch.add(hour, entry.labels.has(Intent::Complaint), negative);
         }

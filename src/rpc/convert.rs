@@ -100,9 +100,19 @@ pub(super) fn id(raw: Option<&pb::Message>) -> String {
 
 /// Which of `all` a value of an enum stands for: the wire has them in the domain's order, from 1.
 /// Unknown values are none.
-fn one_of<T: Copy>(all: &[T], value: i32) -> Option<T> {
+pub(super) fn one_of<T: Copy>(all: &[T], value: i32) -> Option<T> {
     let index = usize::try_from(value).ok()?.checked_sub(1)?;
     all.get(index).copied()
+}
+
+/// The channel that a client names.
+pub(super) fn channel(value: i32) -> Option<Channel> {
+    one_of(&Channel::ALL, value)
+}
+
+/// The number by which the wire has a channel.
+pub(super) fn channel_number(channel: Channel) -> i32 {
+    channel as i32 + 1
 }
 
 /// The intent that a client names.
@@ -294,7 +304,8 @@ mod tests {
             let wire = pb::Channel::try_from(value).unwrap();
             let name = format!("CHANNEL_{}", known.name().to_uppercase());
             assert_eq!(wire.as_str_name(), name);
-            assert_eq!(one_of(&Channel::ALL, value), Some(known));
+            assert_eq!(channel(value), Some(known));
+            assert_eq!(channel_number(known), value);
         }
         let one_more = i32::try_from(Channel::ALL.len()).unwrap() + 1;
         assert!(pb::Channel::try_from(one_more).is_err(), "a channel the domain does not have");

@@ -5,12 +5,10 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream};
-use metrics::counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -18,10 +16,11 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::batch::lane::{Lane, Terms};
+use crate::batch::lane::Lane;
 use crate::config::ServerConfig;
 use crate::explain::{explain, readings};
 use crate::feedback::Store;
+use crate::kpi::sentinel::Sentinel;
 use crate::pipeline::{Live, Pipeline, PipelineError};
 use crate::route::Router;
 use crate::rpc::access::Access;
@@ -29,12 +28,16 @@ use crate::rpc::call::Call;
 use crate::rpc::convert::{self, MAX_BATCH_MESSAGES};
 use crate::rpc::feedback::Feedback;
 use crate::rpc::guard::Guard;
+use crate::rpc::kpi::Kpi;
 use crate::rpc::pb::classifier_server::{self, ClassifierServer};
 use crate::rpc::pb::feedback_server::FeedbackServer;
+use crate::rpc::pb::kpi_server::KpiServer;
 use crate::rpc::pb::routing_server::RoutingServer;
+use crate::rpc::reading::{By, classify, reply, wish};
 use crate::rpc::routing::Routing;
 use crate::rpc::status::{Place, RpcError};
-use crate::rpc::{connection, health, pb, tally};
+use crate::rpc::tally::Tally;
+use crate::rpc::{connection, health, pb};
 
 /// Why the server could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +68,20 @@ pub struct Serving {
     pub router: Option<Arc<Router>>,
     /// Where corrections are kept.
     pub feedback: Option<Arc<Store>>,
+    /// What watches for a crisis.
+    pub sentinel: Option<Sentinel>,
 }
 
 impl From<Pipeline> for Serving {
     /// To everybody, and without a routing policy.
     fn from(pipeline: Pipeline) -> Self {
-        Serving { live: pipeline.into(), guard: Guard::default(), router: None, feedback: None }
+        Serving {
+            live: pipeline.into(),
+            guard: Guard::default(),
+            router: None,
+            feedback: None,
+            sentinel: None,
+        }
     }
 }
 
@@ -96,15 +107,24 @@ pub async fn run(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let config = Arc::new(config);
-    let Serving { live, guard: Guard { tls, callers }, router, feedback: store } = serving;
+    let Serving { live, guard: Guard { tls, callers }, router, feedback: store, sentinel } =
+        serving;
+    let tally = Tally(sentinel);
     let feedback = FeedbackServer::new(Feedback { live: live.clone(), store });
     let routing = RoutingServer::new(Routing(router.clone()));
+    let kpi = KpiServer::new(Kpi {
+        live: live.clone(),
+        config: Arc::clone(&config),
+        tally: tally.clone(),
+        stopping: stopping.clone(),
+    });
     let (own_config, stopping_too) = (Arc::clone(&config), stopping.clone());
-    let classifier = Classifier { live, router, config: own_config, stopping: stopping_too };
+    let classifier = Classifier { live, router, tally, config: own_config, stopping: stopping_too };
     let routes = Routes::new(
         ClassifierServer::new(classifier).max_decoding_message_size(config.max_request_bytes),
     )
     .add_service(feedback)
+    .add_service(kpi.max_decoding_message_size(config.max_request_bytes))
     .add_service(routing)
     .add_service(health::service(stopping.clone()))
     .add_service(reflect().build_v1()?)
@@ -166,58 +186,9 @@ fn transport(config: &ServerConfig) -> Server {
 pub(super) struct Classifier {
     live: Live,
     router: Option<Arc<Router>>,
+    tally: Tally,
     config: Arc<ServerConfig>,
     stopping: watch::Receiver<bool>,
-}
-
-/// How a message is to be read.
-#[derive(Clone, Copy)]
-struct Wish {
-    spans: bool,
-    terms: Terms,
-}
-
-/// Checks one message, waits for its verdict. Dropping the future cancels the work.
-async fn classify(
-    (pipeline, router): (&Pipeline, Option<&Router>),
-    mut raw: Option<pb::Message>,
-    Wish { spans, terms }: Wish,
-    place: Place,
-) -> Result<pb::Verdict, RpcError> {
-    let tags = convert::tags(&mut raw, place)?;
-    let message = convert::message(raw, place)?;
-    let (id, channel) = (message.id().to_owned(), message.channel());
-    let (verdict, provenance) = match spans {
-        true => {
-            pipeline.trace(message, terms).await.map(|(v, provenance)| (v, Some(provenance)))?
-        }
-        false => (pipeline.classify_on(message, terms).await?, None),
-    };
-    tally::count(&verdict, channel);
-    let route = router.map(|router| convert::route(router.route(&verdict, channel, &tags)));
-    Ok(pb::Verdict { route, ..convert::verdict(id, &verdict, provenance) })
-}
-
-/// How the messages of a unary call are to be read, if it may send so many and there is time for them.
-fn wish(
-    pipeline: &Pipeline,
-    call: &Call,
-    (spans, lane): (bool, i32),
-    messages: usize,
-) -> Result<Wish, RpcError> {
-    let lane = convert::lane(lane, Lane::Interactive);
-    if lane == Lane::Bulk {
-        call.take_bulk_place()?;
-    }
-    pipeline.ready(lane).inspect_err(|error| {
-        // The call is counted where it is refused; here, what else it would have brought.
-        if let PipelineError::Overloaded { .. } = error {
-            let others = messages.saturating_sub(1) as u64;
-            counter!("klankbord_rejected_total", "reason" => "queue_full").increment(others);
-        }
-    })?;
-    call.charge(messages)?;
-    Ok(Wish { spans, terms: Terms { lane, deadline: call.due() } })
 }
 
 #[tonic::async_trait]
@@ -231,8 +202,8 @@ impl classifier_server::Classifier for Classifier {
         let pb::ClassifyRequest { message, spans, lane } = request.into_inner();
         let pipeline = self.live.now();
         let wish = wish(&pipeline, &call, (spans, lane), 1)?;
-        let verdict =
-            classify((&pipeline, self.router.as_deref()), message, wish, Place::Only).await?;
+        let by = By { pipeline: &pipeline, router: self.router.as_deref(), tally: &self.tally };
+        let verdict = classify(by, message, wish, Place::Only).await?;
         Ok(Response::new(pb::ClassifyResponse { verdict: Some(verdict) }))
     }
 
@@ -250,15 +221,13 @@ impl classifier_server::Classifier for Classifier {
         }
         let pipeline = self.live.now();
         let wish = wish(&pipeline, &call, (spans, lane), messages.len())?;
+        let by = By { pipeline: &pipeline, router: self.router.as_deref(), tally: &self.tally };
         let results = messages.into_iter().enumerate().map(async |(index, message)| {
             let place = Place::InBatch(index);
-            let outcome =
-                match classify((&pipeline, self.router.as_deref()), Some(message), wish, place)
-                    .await
-                {
-                    Ok(verdict) => Outcome::Verdict(verdict),
-                    Err(error) => Outcome::Error(error.into()),
-                };
+            let outcome = match classify(by, Some(message), wish, place).await {
+                Ok(verdict) => Outcome::Verdict(verdict),
+                Err(error) => Outcome::Error(error.into()),
+            };
             pb::ClassifyBatchResult { result: Some(outcome) }
         });
         let results = join_all(results).await;
@@ -274,7 +243,7 @@ impl classifier_server::Classifier for Classifier {
         let call = Call::of(request.extensions());
         call.take_bulk_place()?;
         call.reply_later();
-        let (live, router) = (self.live.clone(), self.router.clone());
+        let (live, router, tally) = (self.live.clone(), self.router.clone(), self.tally.clone());
         // Why reading stopped, unless the caller was done. Told after the last reply: a status
         // ends a stream, and would cut off replies that are still in the works.
         let ending = Arc::new(OnceLock::<Status>::new());
@@ -319,9 +288,10 @@ impl classifier_server::Classifier for Classifier {
             .map(move |(index, request)| {
                 counted.add_items(1);
                 let (live, call) = (live.clone(), Arc::clone(&counted));
-                let router = router.clone();
+                let (router, tally) = (router.clone(), tally.clone());
                 async move {
-                    let by = (&*live.now(), router.as_deref());
+                    let pipeline = &*live.now();
+                    let by = By { pipeline, router: router.as_deref(), tally: &tally };
                     reply(by, index, request, call.due()).await
                 }
             })
@@ -364,24 +334,4 @@ impl classifier_server::Classifier for Classifier {
             limits: Some(convert::limits(&self.config)),
         }))
     }
-}
-
-/// The reply to one request of a stream.
-async fn reply(
-    by: (&Pipeline, Option<&Router>),
-    index: usize,
-    request: pb::ClassifyStreamRequest,
-    deadline: Option<Instant>,
-) -> pb::ClassifyStreamResponse {
-    use pb::classify_stream_response::Result as Outcome;
-
-    let pb::ClassifyStreamRequest { message, spans, lane } = request;
-    let wish = Wish { spans, terms: Terms { lane: convert::lane(lane, Lane::Bulk), deadline } };
-    let id = convert::id(message.as_ref());
-    let index = u64::try_from(index).unwrap_or(u64::MAX);
-    let outcome = match classify(by, message, wish, Place::Only).await {
-        Ok(verdict) => Outcome::Verdict(verdict),
-        Err(error) => Outcome::Error(error.into()),
-    };
-    pb::ClassifyStreamResponse { id, index, result: Some(outcome) }
 }

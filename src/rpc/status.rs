@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::feedback::FeedbackError;
+use crate::kpi::TableError;
 use crate::message::InvalidMessage;
 use crate::pipeline::PipelineError;
 use crate::rpc::convert::MAX_BATCH_MESSAGES;
@@ -52,6 +53,8 @@ pub(super) enum RpcError {
     NoFeedback,
     /// A field of a request that is wrong, and how.
     Field(&'static str, &'static str),
+    /// A message that is not counted, and why.
+    Uncounted(TableError),
     /// A correction that was not kept.
     Feedback(FeedbackError),
     /// A batch of more messages than we take at once.
@@ -75,6 +78,7 @@ impl RpcError {
             RpcError::Missing(_)
             | RpcError::Invalid(..)
             | RpcError::Field(..)
+            | RpcError::Uncounted(_)
             | RpcError::BatchTooLong(_) => Some("invalid"),
             RpcError::Pipeline(PipelineError::Overloaded { .. })
             | RpcError::Feedback(FeedbackError::Busy) => Some("queue_full"),
@@ -118,6 +122,7 @@ impl From<RpcError> for Status {
             RpcError::NoPolicy => Status::failed_precondition("the server has no routing policy"),
             RpcError::NoFeedback => Status::failed_precondition("the server keeps no corrections"),
             RpcError::Field(field, reason) => bad_request(field.into(), reason),
+            RpcError::Uncounted(error) => bad_request(error.field().into(), &error.reason()),
             RpcError::Feedback(error) => match error {
                 FeedbackError::Disk => Status::internal(error.to_string()),
                 FeedbackError::Busy => Status::with_error_details(

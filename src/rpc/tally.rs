@@ -1,14 +1,31 @@
 //! Counts the labels that are given out, for the dashboards of whoever counts messages.
 //!
 //! Only what was asked for counts: not the readings that an explanation takes. Values are names of ours, a
-//! bounded number of them, never a client's words. Depends on the domain only.
+//! bounded number of them, never a client's words. Depends on the domain and `crate::kpi`.
 
+use jiff::Timestamp;
 use metrics::counter;
 
-use crate::message::{Channel, Intent, Language, Verdict};
+use crate::kpi::sentinel::Sentinel;
+use crate::message::{Channel, Intent, Language, Sentiment, Verdict};
 
-/// Counts one verdict on a message from `channel`.
-pub(super) fn count(verdict: &Verdict, channel: Option<Channel>) {
+/// Counts verdicts, and has them watched for a crisis.
+#[derive(Clone, Default)]
+pub(super) struct Tally(pub Option<Sentinel>);
+
+impl Tally {
+    /// Counts one verdict on a message from `channel`.
+    pub(super) fn count(&self, verdict: &Verdict, channel: Option<Channel>) {
+        count(verdict, channel);
+        if let Some(sentinel) = &self.0 {
+            let complaint = verdict.intent(Intent::Complaint).holds;
+            let negative = verdict.sentiment == Sentiment::Negative;
+            sentinel.count(Timestamp::now(), complaint, negative);
+        }
+    }
+}
+
+fn count(verdict: &Verdict, channel: Option<Channel>) {
     let channel = channel.map_or("unspecified", Channel::name);
     let language = match verdict.language {
         Language::Other(_) => "other",

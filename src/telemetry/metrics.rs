@@ -96,6 +96,12 @@ fn describe() {
         "klankbord_corrections_total",
         "Labels of corrected verdicts: missed, said wrongly or confirmed, by model version"
     );
+    describe_gauge!(
+        "klankbord_crisis_suspected",
+        "1 while this hour or the last brought far more than such hours do, by series"
+    );
+    describe_gauge!("klankbord_hour_observed", "What the running hour has brought, by series");
+    describe_gauge!("klankbord_hour_expected", "What such an hour has brought of late, by series");
     describe_counter!(
         "klankbord_reloads_total",
         "What was read anew while serving, and whether it was taken"

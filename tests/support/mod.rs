@@ -55,13 +55,17 @@ impl Running {
         let store = |folder: &Path| Arc::new(Store::open(folder, most).unwrap());
         let feedback = config.feedback_folder.as_deref().map(store);
         let live = pipeline.into();
-        Self::start_whole(Serving { live, guard, router, feedback }, config).await
+        Self::start_whole(Serving { live, guard, router, feedback, sentinel: None }, config).await
     }
 
     /// Starts one with a guard that can be told to renew itself.
     pub async fn start_guarded(guard: Guard, config: ServerConfig) -> Self {
         let live = Self::pipeline().into();
-        Self::start_whole(Serving { live, guard, router: None, feedback: None }, config).await
+        Self::start_whole(
+            Serving { live, guard, router: None, feedback: None, sentinel: None },
+            config,
+        )
+        .await
     }
 
     /// Starts one around another engine, which reads what the model that ships would.
