@@ -140,6 +140,7 @@ fn every_answer_has_the_shape_that_programs_rely_on() {
         "id",
         "line",
         "text",
+        "channel",
         "intents",
         "primary",
         "urgent",
@@ -155,6 +156,7 @@ fn every_answer_has_the_shape_that_programs_rely_on() {
     assert_eq!(keys, expected);
     assert_eq!((&answer["id"], &answer["line"]), (&json!("a"), &json!(1)));
     assert_eq!(answer["text"], "Waar blijft mijn pakket?");
+    assert_eq!(answer["channel"], "chat");
     let mut holding = Vec::new();
     for label in INTENTS {
         let judgement = &answer["intents"][label];

@@ -144,3 +144,26 @@ fn a_python_client_reads_what_the_command_line_prints() {
         }
     }
 }
+
+#[test]
+fn tables_of_pyarrow_are_counted_and_it_reads_the_counts() {
+    let needs = "import pyarrow.parquet";
+    let python = std::env::var("KLANKBORD_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", needs]).output();
+    if !has.is_ok_and(|run| run.status.success()) {
+        let required = std::env::var("KLANKBORD_REQUIRE_FOREIGN").is_ok_and(|v| v == "1");
+        assert!(!required, "{python} lacks pyarrow");
+        eprintln!("skipped: {python} lacks pyarrow");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/tables.py");
+    let run = Command::new(python).arg(script).arg(BINARY).arg(folder.path()).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let told: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let found = told["found"].as_object().unwrap();
+    assert_eq!(found.len(), 4);
+    for (name, found) in found {
+        assert_eq!(found, &told["expected"], "{name}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! May depend on `eval`, `message`, `perturb`, `record`, and on `cli`'s stream.
 
+mod card;
 mod chart;
 mod page;
 mod robust;
@@ -25,6 +26,7 @@ use crate::eval::negation::NegationReport;
 use crate::eval::slices::Traits;
 use crate::eval::worst::{Worst, surest_miss};
 use crate::message::Verdict;
+use crate::model::bundle::Bundle;
 use crate::pipeline::Arithmetic;
 use crate::record::{Format, LabelledRecord, Records};
 
@@ -49,6 +51,9 @@ pub struct EvalArgs {
     /// worst misses: keep it where the messages may be kept
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write what is measured into this model card too, with the digests of the model, in place of what it had
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
     /// Read each message again in other spellings, and count the labels that flip; takes up to eight
     /// times as long
     #[arg(long)]
@@ -93,6 +98,7 @@ pub(super) fn run(args: EvalArgs, model: (Option<&Path>, Arithmetic)) -> Outcome
         .map(|path| Ok((path.display().to_string(), Records::open(path, args.format)?)))
         .collect::<Result<_, crate::record::OpenError>>()?;
     let page = args.html.as_deref().map(Page::open).transpose()?;
+    let manifest = Bundle::manifest(&Bundle::find(model.0)?)?;
     let classifier = Classifier::load(model)?;
     let mut failed = 0_u64;
     let negations = match args.robust {
@@ -105,6 +111,11 @@ pub(super) fn run(args: EvalArgs, model: (Option<&Path>, Arithmetic)) -> Outcome
     }
     if let Some(page) = page {
         page.write(&page::page(&reports, classifier.model()).into_string())?;
+    }
+    if let Some(path) = &args.card {
+        let arithmetic = &classifier.model().kernel;
+        card::write(path, &manifest, arithmetic, &reports)
+            .map_err(|source| WriteError::Page { path: path.display().to_string(), source })?;
     }
     match print(&reports, args.json) {
         Ok(()) => {}

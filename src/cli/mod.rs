@@ -16,6 +16,7 @@ mod report;
 mod route;
 mod serve;
 mod settings;
+mod soup;
 mod stream;
 mod token;
 mod train;
@@ -70,6 +71,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Train a model on labelled messages, from a base encoder or from a trained model
     Train(Box<train::TrainArgs>),
+    /// Average models that were trained from the same base encoder
+    Soup(soup::SoupArgs),
     /// Turn the weights of a trained model into int8, for serving
     Quantize(quantize::QuantizeArgs),
     /// Take over a base encoder: prune its vocabulary, write safetensors and tokenizer.json
@@ -102,6 +105,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Report(args) => report::run(&args, model),
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
+        Command::Soup(args) => told(soup::run(&args)),
         Command::Quantize(args) => told(quantize::run(&args)),
         Command::Import(args) => told(import::run(&args)),
     };

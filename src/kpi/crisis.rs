@@ -110,7 +110,7 @@ pub struct Episode {
 
 /// Counts by local hour, and what they make of each other.
 ///
-/// Hours are numbered by the clock on the wall: of the day on which it goes back, two of them are one.
+/// Hours are numbered by the clock on the wall (`kpi::period::hour_once`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
     hours: BTreeMap<i64, Hour>,

@@ -190,6 +190,14 @@ pub fn local_hour(time: Timestamp, zone: &TimeZone) -> i64 {
     (time.as_second() + i64::from(zone.to_offset(time).seconds())).div_euclid(3600)
 }
 
+/// As [`local_hour`], but `None` in the second of the two hours that the clock shows alike when it is put back: together they
+/// would look like one that is twice as busy.
+pub fn hour_once(time: Timestamp, zone: &TimeZone) -> Option<i64> {
+    let before = time.checked_sub(1.hour()).ok()?;
+    let put_back = zone.to_offset(before).seconds() > zone.to_offset(time).seconds();
+    (!put_back).then(|| local_hour(time, zone))
+}
+
 /// The day and the hour that [`local_hour`] numbers; `None` beyond the calendar.
 pub fn hour_of(local: i64) -> Option<(Date, i8)> {
     let after = Span::new().try_days(local.div_euclid(24)).ok()?;
@@ -359,6 +367,13 @@ mod tests {
     fn hours_are_those_of_the_wall() {
         let hour = local_hour(at("2026-07-01T22:30:00Z"), &amsterdam());
         assert_eq!(hour_of(hour), Some((Date::constant(2026, 7, 2), 0)));
+        let (first, second) = (at("2026-10-25T00:30:00Z"), at("2026-10-25T01:30:00Z"));
+        assert_eq!(local_hour(first, &amsterdam()), local_hour(second, &amsterdam()));
+        assert!(
+            hour_once(first, &amsterdam()).is_some() && hour_once(second, &amsterdam()).is_none()
+        );
+        assert!(hour_once(at("2026-10-25T02:00:00Z"), &amsterdam()).is_some());
+        assert!(hour_once(at("2026-03-29T01:30:00Z"), &amsterdam()).is_some());
         assert_eq!(hour_of(-1), Some((Date::constant(1969, 12, 31), 23)));
         assert_eq!(hour_of(i64::MAX / 2), None);
     }

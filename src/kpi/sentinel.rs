@@ -13,7 +13,7 @@ use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 use super::crisis::{Finding, Hour, Watch};
-use super::period::local_hour;
+use super::period::{hour_once, local_hour};
 
 /// Counts of the running hour and of the weeks before it. Clones watch together.
 #[derive(Clone, Debug)]
@@ -63,8 +63,9 @@ impl Sentinel {
 
     /// Counts one message that came in at `now`.
     pub fn count(&self, now: Timestamp, complaint: bool, negative: bool) {
-        let hour = local_hour(now, &self.zone);
-        self.watch().add(hour, complaint, negative);
+        if let Some(hour) = hour_once(now, &self.zone) {
+            self.watch().add(hour, complaint, negative);
+        }
     }
 
     /// Judges the running hour, and the one before it, and shows what it finds as metrics; `None` without

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::Entry;
 use super::counts::{Counts, Figures, Priors};
 use super::crisis::{Episode, Watch};
-use super::period::{Calendar, Period, TimeError, Unit, local_hour};
+use super::period::{Calendar, Period, TimeError, Unit, hour_once};
 use super::stats::{same_net, same_share};
 use crate::message::{Channel, Intent, Sentiment};
 
@@ -232,7 +232,7 @@ impl Table {
             (true, Some(brand)) => Some(Some(self.place(brand)?)),
         };
         let key = (period, self.by.channel.then_some(entry.channel), brand);
-        let hour = entry.received_at.map(|time| local_hour(time, self.calendar.zone()));
+        let hour = entry.received_at.and_then(|time| hour_once(time, self.calendar.zone()));
         if hour.is_some_and(|hour| !self.watch.has(hour)) && self.watch.len() >= MOST_HOURS {
             return Err(TableError::TooManyHours);
         }

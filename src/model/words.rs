@@ -1,7 +1,7 @@
 //! Word embeddings, in f32 or in int8 by row. Depends on nothing in the crate.
 
 /// The word embedding table, (V, C).
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Words {
     /// Row-major values.
     Full(Vec<f32>),
