@@ -10,6 +10,8 @@ mod program;
 #[path = "kpi/replay.rs"]
 mod replay;
 mod support;
+#[path = "kpi/watch.rs"]
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -14,13 +14,12 @@ use crate::config::ServerConfig;
 use crate::kpi::counts::Priors;
 use crate::kpi::period::{hour_of, zone};
 use crate::kpi::{self, Entry, Grouping, Labels, Probabilities, Table, Unit};
-use crate::message::{Intent, Sentiment};
+use crate::message::{Intent, Message, Sentiment, Verdict};
 use crate::pipeline::{Live, PipelineError};
 use crate::rpc::call::Call;
 use crate::rpc::convert;
 use crate::rpc::pb::{self, count_request::Counted, kpi_server};
 use crate::rpc::status::{Place, RpcError};
-use crate::rpc::tally::Tally;
 
 /// Groups of one call: some 10 KB each.
 const MOST_GROUPS: usize = 5_000;
@@ -35,7 +34,6 @@ const ZONE: &str = "Europe/Amsterdam";
 pub(super) struct Kpi {
     pub live: Live,
     pub config: Arc<ServerConfig>,
-    pub tally: Tally,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -86,10 +84,22 @@ fn labels(verdict: &pb::Verdict) -> Result<Labels, RpcError> {
     })
 }
 
+/// A verdict, however long it takes: what is counted so far is not given up because the service is busy.
+async fn classified(live: &Live, call: &Call, message: Message) -> Result<Verdict, RpcError> {
+    let terms = Terms { lane: Lane::Bulk, deadline: call.due() };
+    loop {
+        match live.now().classify_on(message.clone(), terms).await {
+            Err(PipelineError::Overloaded { retry_after }) => {
+                tokio::time::sleep(retry_after).await;
+            }
+            verdict => return Ok(verdict?),
+        }
+    }
+}
+
 /// What is counted of one request; `None` of one that has only options.
 async fn entry(
     live: &Live,
-    tally: &Tally,
     call: &Call,
     request: pb::CountRequest,
 ) -> Result<Option<Entry>, RpcError> {
@@ -109,10 +119,8 @@ async fn entry(
             let message = convert::message(Some(message), Place::Only)?;
             let channel = message.channel();
             call.pace().await;
-            let terms = Terms { lane: Lane::Bulk, deadline: call.due() };
-            let verdict = live.now().classify_on(message, terms).await?;
-            tally.count(&verdict, channel);
-            (Labels::from(&verdict), channel)
+            // Not in the counters nor in the watch for a crisis: these may be last year's messages, and counted then.
+            (Labels::from(&classified(live, call, message).await?), channel)
         }
     };
     let brand = Some(brand.trim().to_owned()).filter(|brand| !brand.is_empty());
@@ -132,7 +140,7 @@ impl kpi_server::Kpi for Kpi {
             return Ok(Response::new(response(table(None)?, None, Vec::new(), 0)));
         };
         let mut table = table(first.options.take())?;
-        let (live, tally) = (&self.live, &self.tally);
+        let live = &self.live;
         let all = futures::stream::once(ready(Ok(first))).chain(requests).enumerate();
         let entries = all.map(|(index, request)| {
             let call = &call;
@@ -144,7 +152,7 @@ impl kpi_server::Kpi for Kpi {
                     let late = RpcError::Field("options", "come after the first request");
                     return Err(Status::from(late));
                 }
-                Ok((index, entry(live, tally, call, request).await))
+                Ok((index, entry(live, call, request).await))
             }
         });
         let mut stopping = self.stopping.clone();

@@ -44,7 +44,7 @@ pub(super) async fn classify(
         }
         false => (pipeline.classify_on(message, terms).await?, None),
     };
-    tally.count(&verdict, channel);
+    tally.count(&verdict, channel, terms.lane);
     let route = router.map(|router| convert::route(router.route(&verdict, channel, &tags)));
     Ok(pb::Verdict { route, ..convert::verdict(id, &verdict, provenance) })
 }

@@ -115,7 +115,6 @@ pub async fn run(
     let kpi = KpiServer::new(Kpi {
         live: live.clone(),
         config: Arc::clone(&config),
-        tally: tally.clone(),
         stopping: stopping.clone(),
     });
     let (own_config, stopping_too) = (Arc::clone(&config), stopping.clone());

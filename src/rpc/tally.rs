@@ -1,11 +1,13 @@
 //! Counts the labels that are given out, for the dashboards of whoever counts messages.
 //!
 //! Only what was asked for counts: not the readings that an explanation takes. Values are names of ours, a
-//! bounded number of them, never a client's words. Depends on the domain and `crate::kpi`.
+//! bounded number of them, never a client's words. Depends on the domain, `crate::kpi` and
+//! the lanes.
 
 use jiff::Timestamp;
 use metrics::counter;
 
+use crate::batch::lane::Lane;
 use crate::kpi::sentinel::Sentinel;
 use crate::message::{Channel, Intent, Language, Sentiment, Verdict};
 
@@ -14,10 +16,11 @@ use crate::message::{Channel, Intent, Language, Sentiment, Verdict};
 pub(super) struct Tally(pub Option<Sentinel>);
 
 impl Tally {
-    /// Counts one verdict on a message from `channel`.
-    pub(super) fn count(&self, verdict: &Verdict, channel: Option<Channel>) {
+    /// Counts one verdict on a message from `channel`. Only what somebody waits for is taken for news: bulk may be last
+    /// year's messages.
+    pub(super) fn count(&self, verdict: &Verdict, channel: Option<Channel>, lane: Lane) {
         count(verdict, channel);
-        if let Some(sentinel) = &self.0 {
+        if let (Some(sentinel), Lane::Interactive) = (&self.0, lane) {
             let complaint = verdict.intent(Intent::Complaint).holds;
             let negative = verdict.sentiment == Sentiment::Negative;
             sentinel.count(Timestamp::now(), complaint, negative);
