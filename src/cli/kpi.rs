@@ -97,7 +97,11 @@ pub(super) fn run(args: &KpiArgs, model: (Option<&Path>, Arithmetic)) -> Outcome
 
 fn count(args: &KpiArgs, model: (Option<&Path>, Arithmetic)) -> Result<ExitCode, KpiError> {
     let zone = zone(&args.time_zone)?;
-    let (priors, _) = priors(model.0)?;
+    let priors = match priors(model.0) {
+        // What has labels can be counted without it.
+        Err(BundleError::NotFound(_)) if model.0.is_none() => None,
+        found => found?.0,
+    };
     let mut table = Table::new(args.by, zone.clone(), MOST_GROUPS);
     let (format, renamed) = (args.input_format, args.column.as_slice());
     let entries = Entries { format, renamed, zone, with_text: false, model };

@@ -129,9 +129,11 @@ impl Counted {
     }
 
     fn add(&mut self, Read { entry, text }: Read) -> Result<(), String> {
-        for table in [&mut self.months, &mut self.days, &mut self.channels, &mut self.brands] {
+        // What one refuses the first refuses already; but there may be more brands than are kept, and the rest still counts.
+        for table in [&mut self.months, &mut self.days, &mut self.channels] {
             table.add(&entry).map_err(|error| error.to_string())?;
         }
+        let _ = self.brands.add(&entry);
         let (Some(text), Some(time)) = (text, entry.received_at) else { return Ok(()) };
         let month = fill::month_of(time, self.months.zone());
         let words = self.words.entry(month.clone()).or_default();

@@ -32,6 +32,8 @@ const FLOOR: f64 = 0.5;
 const FAR: f64 = 2.58;
 /// Rounds of finding out which do.
 const ROUNDS: usize = 6;
+/// Fewer hours than this that were no crisis say too little about what is usual.
+const CALM: usize = 6;
 /// Quiet hours within one crisis.
 const GAP: i64 = 6;
 const DAY: i64 = 24;
@@ -164,13 +166,15 @@ impl Watch {
     }
 
     /// Judges an hour by what came before it and remembers whether it is a crisis; `None` without enough history. An
-    /// hour that is not over can be judged too: its count only grows.
+    /// hour that is not over can be judged too, and again later.
     pub fn judge(&mut self, at: i64) -> Option<[Finding; 2]> {
         let findings = Series::ALL.map(|series| self.finding(at, series));
         let [Some(complaints), Some(negative)] = findings else { return None };
-        if complaints.crisis || negative.crisis {
-            self.crises.insert(at);
-        }
+        // An hour that is judged again may turn out otherwise: half an hour of it is not the whole.
+        match complaints.crisis || negative.crisis {
+            true => self.crises.insert(at),
+            false => self.crises.remove(&at),
+        };
         Some([complaints, negative])
     }
 
@@ -227,8 +231,11 @@ impl Watch {
                     .flat_map(|hour| hour - 1..=hour + 1),
             );
         }
-        let calm = like.into_iter().filter(|hour| !self.crises.contains(hour));
-        calm.map(|hour| self.hours.get(&hour).copied().unwrap_or_default()).collect()
+        let count = |hour: &i64| self.hours.get(hour).copied().unwrap_or_default();
+        let calm: Vec<Hour> =
+            like.iter().filter(|hour| !self.crises.contains(hour)).map(count).collect();
+        // What has gone on for weeks is no crisis any more but how it is.
+        if calm.len() < CALM { like.iter().map(count).collect() } else { calm }
     }
 
     fn finding(&self, at: i64, series: Series) -> Option<Finding> {
@@ -243,12 +250,15 @@ impl Watch {
         let crisis = observed >= LEAST
             && p_value < UNLIKELY
             && observed as f64 >= usual.share * now.messages as f64;
-        Some(Finding { series, observed, expected: usual.mean, p_value, crisis })
+        Some(Finding { series, observed, expected: usual.expected, p_value, crisis })
     }
 }
 
 /// What some hours have in common.
 struct Usual {
+    /// What they brought, in the mean.
+    expected: f64,
+    /// The same, but not less than [`FLOOR`]: what a count is tested against.
     mean: f64,
     /// Variance by mean, that of the mean's own uncertainty among it; at least 1.
     dispersion: f64,
@@ -261,12 +271,13 @@ impl Usual {
     /// nothing of how much is usual.
     fn of(hours: &[Hour], series: Series) -> Self {
         let mut weights = vec![1f64; hours.len()];
-        let (mut mean, mut dispersion, mut sum) = (FLOOR, 1.0, 0.0);
+        let (mut expected, mut mean, mut dispersion, mut sum) = (0.0, FLOOR, 1.0, 0.0);
         for _ in 0..ROUNDS {
             let all: f64 = weights.iter().sum();
             let weighed = || hours.iter().map(|hour| hour.of(series) as f64).zip(&weights);
             sum = weighed().map(|(count, weight)| count * weight).sum();
-            mean = (sum / all).max(FLOOR);
+            expected = sum / all;
+            mean = f64::max(expected, FLOOR);
             let squares: f64 = weighed().map(|(count, w)| (count - mean).powi(2) * w).sum();
             let variance = squares / (all - 1.0).max(1.0);
             dispersion = (variance / mean).max(1.0) * (1.0 + 1.0 / all);
@@ -279,7 +290,7 @@ impl Usual {
         }
         let messages: f64 = hours.iter().zip(&weights).map(|(h, w)| h.messages as f64 * w).sum();
         // One case more on each side, so that a silent past proves nothing by itself.
-        Usual { mean, dispersion, share: (sum + 1.0) / (messages + 2.0) }
+        Usual { expected, mean, dispersion, share: (sum + 1.0) / (messages + 2.0) }
     }
 }
 

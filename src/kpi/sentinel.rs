@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
-use super::crisis::{Finding, Hour, Watch};
+use super::crisis::{Finding, Hour, Series, Watch};
 use super::period::{hour_once, local_hour};
 
 /// Counts of the running hour and of the weeks before it. Clones watch together.
@@ -21,6 +21,7 @@ pub struct Sentinel {
     zone: TimeZone,
     file: Option<PathBuf>,
     watch: Arc<Mutex<Watch>>,
+    writing: Arc<Mutex<()>>,
 }
 
 /// One hour in the file.
@@ -53,7 +54,7 @@ impl Sentinel {
             watch.restore(hour, Hour { messages, complaints, negative }, crisis);
         }
         let watch = Arc::new(Mutex::new(watch));
-        Ok(Sentinel { zone, file: file.map(Path::to_owned), watch })
+        Ok(Sentinel { zone, file: file.map(Path::to_owned), watch, writing: Arc::default() })
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -78,7 +79,12 @@ impl Sentinel {
         let found = watch.judge(hour);
         watch.forget_before(hour);
         drop(watch);
-        let both = found.zip(before)?;
+        let Some(both) = found.zip(before) else {
+            for series in Series::ALL {
+                gauge!("klankbord_crisis_suspected", "series" => series.name()).set(0.0);
+            }
+            return None;
+        };
         for (now, before) in both.0.into_iter().zip(both.1) {
             let series = now.series.name();
             let crisis = if now.crisis || before.crisis { 1.0 } else { 0.0 };
@@ -101,7 +107,10 @@ impl Sentinel {
             serde_json::to_writer(&mut text, &kept)?;
             text.push(b'\n');
         }
-        let beside = file.with_extension("new");
+        // One at a time: a last time at the end may meet the one before it.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beside = file.clone().into_os_string();
+        beside.push(".new");
         let mut new = fs::File::create(&beside)?;
         new.write_all(&text)?;
         new.sync_all()?;

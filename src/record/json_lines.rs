@@ -62,9 +62,10 @@ pub(super) fn labelled(bytes: &[u8]) -> Result<Box<LabelledRecord>, String> {
         urgent: boolean(object, "urgent")?,
         sure: boolean(object, "sure")?.unwrap_or(true),
         origin: string(object, "origin")?,
-        received_at: word(object, "received_at")?,
-        answered_at: word(object, "answered_at")?,
-        brand: string(object, "brand")?,
+        // Only passed on: what cannot be is no reason to refuse the message.
+        received_at: word(object, "received_at").ok().flatten(),
+        answered_at: word(object, "answered_at").ok().flatten(),
+        brand: string(object, "brand").ok().flatten(),
         ..LabelledRecord::unlabelled(id, text)
     }))
 }

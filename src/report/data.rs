@@ -219,7 +219,7 @@ pub struct RisingWord {
     pub word: String,
     /// Complaints with it this month.
     pub now: u64,
-    /// Complaints with it the month before.
+    /// Complaints with it in the three months before.
     pub before: u64,
     /// Complaints with it this month if nothing had changed.
     pub expected: f64,

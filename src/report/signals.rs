@@ -10,7 +10,6 @@ use super::number::NONE;
 use super::page::View;
 use super::paint::Paint;
 use super::table::{Row, Table, text};
-use super::words::fill;
 
 impl View<'_> {
     pub(super) fn rising(self) -> Markup {
@@ -25,7 +24,7 @@ impl View<'_> {
             ];
             Row::new(&word.word, cells.map(|cell| text(&cell)).into())
         });
-        let columns = [words.word, words.now, words.before, words.expected, words.score];
+        let columns = [words.word, words.now, words.before_words, words.expected, words.score];
         let table = Table {
             caption: words.words_caption.into(),
             columns: columns.map(str::to_owned).into(),
@@ -38,7 +37,7 @@ impl View<'_> {
                 @match rising {
                     None => p.none { (words.no_texts) },
                     Some([]) => p.none { (words.no_words) },
-                    Some(_) => { p { (fill(words.words_text, &[&self.previous()])) } (table.show()) }
+                    Some(_) => { p { (words.words_text) } (table.show()) }
                 }
             }
         }

@@ -148,13 +148,13 @@ words! {
     no_responses: "Er zijn geen reactietijden bekend.", "No response times are known.";
 
     words: "Opkomende woorden in klachten", "Rising words in complaints";
-    words_text: "Woorden die in klachten vaker staan dan op grond van {} te verwachten was, het opvallendste eerst. Hoe hoger de score, hoe opvallender.",
-        "Words that complaints have more often than was to be expected from {}, the most striking first. The higher the score, the more striking.";
+    words_text: "Woorden die in klachten vaker staan dan op grond van de drie maanden ervoor te verwachten was, het opvallendste eerst. Hoe hoger de score, hoe opvallender.",
+        "Words that complaints have more often than was to be expected from the three months before, the most striking first. The higher the score, the more striking.";
     words_caption: "Klachten met het woord", "Complaints with the word";
     month_before: "de maand ervoor", "the month before";
     word: "Woord", "Word";
     now: "Deze maand", "This month";
-    before: "Maand ervoor", "Month before";
+    before_words: "3 maanden ervoor", "3 months before";
     expected: "Verwacht", "Expected";
     score: "Score", "Score";
     no_texts: "De teksten van de berichten zijn niet meegegeven.",

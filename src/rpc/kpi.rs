@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::batch::lane::{Lane, Terms};
@@ -181,7 +182,10 @@ impl kpi_server::Kpi for Kpi {
             match counted {
                 Ok(()) => {}
                 // Not this message's fault, and the next would fare no better.
-                Err(error @ RpcError::Pipeline(_)) => return Err(error.into()),
+                Err(
+                    error
+                    @ RpcError::Pipeline(PipelineError::ShuttingDown | PipelineError::Expired),
+                ) => return Err(error.into()),
                 Err(error) => {
                     refused += 1;
                     if errors.len() < MOST_ERRORS {
@@ -194,7 +198,10 @@ impl kpi_server::Kpi for Kpi {
         errors.sort_by_key(|error| error.index);
         let prevalence = live.now().model().prevalence;
         let priors = prevalence.map(|p| Priors { intents: p.intents, sentiment: p.sentiment });
-        Ok(Response::new(response(table, priors, errors, refused)))
+        // Thousands of groups take a while, and calls that are quick should not wait for it.
+        let told = spawn_blocking(move || response(table, priors, errors, refused)).await;
+        let told = told.map_err(|_| RpcError::from(PipelineError::Failed))?;
+        Ok(Response::new(told))
     }
 }
 

@@ -26,6 +26,9 @@ columns = {
     "compliment": pa.array([False] * rows),
     "factual_error": pa.array([False] * rows),
     "sentiment": pa.array(["negative" if c else "neutral" for c in complaint]),
+    # Columns of nothing have a type of their own.
+    "answered_at": pa.nulls(rows),
+    "context": pa.nulls(rows),
     "complaint_p": pa.array([0.9 if c else 0.1 for c in complaint], pa.float64()),
 }
 found = {}

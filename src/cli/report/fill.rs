@@ -18,7 +18,7 @@ use crate::report::{self, CrisisDay, Day, Measure, Month, MonthTotals, Part, Rep
 /// Months shown, the reported one among them: a year and the same month of the year before.
 const MONTHS: usize = 13;
 /// Months before the reported one that words are held against.
-const TRAILING: usize = 3;
+const TRAILING: i32 = 3;
 /// Words shown.
 const WORDS: usize = 20;
 
@@ -238,7 +238,10 @@ fn crisis_days(watch: &Watch, first: Date, episodes: &[Episode]) -> Vec<CrisisDa
 fn words(by_month: &BTreeMap<String, Words>, name: &str) -> Option<Vec<report::RisingWord>> {
     let now = by_month.get(name)?;
     let mut before = Words::default();
-    let earlier = by_month.range(..name.to_owned()).rev().take(TRAILING);
+    let Month { year, month } = month(name)?;
+    let first = i32::from(year) * 12 + i32::from(month) - 1 - TRAILING;
+    let first = format!("{:04}-{:02}", first.div_euclid(12), first.rem_euclid(12) + 1);
+    let earlier = by_month.range(first..name.to_owned());
     earlier.for_each(|(_, words)| before.merge(words));
     let risen = now.risen(&before, WORDS).into_iter().map(|rising| report::RisingWord {
         word: rising.word,

@@ -82,6 +82,17 @@ fn a_crisis_is_found_at_once_and_ends() {
 }
 
 #[test]
+fn what_is_expected_is_what_came() {
+    let watch = quiet(60, 0.3, 2);
+    let (mut came, mut expected) = (0, 0.0);
+    for (at, hour, _) in watch.hours().filter(|(at, ..)| *at >= 40 * DAY) {
+        came += hour.complaints;
+        expected += watch.expected(at, Series::Complaints).unwrap();
+    }
+    assert!((expected / came as f64 - 1.0).abs() < 0.3, "{expected} expected, {came} came");
+}
+
+#[test]
 fn volume_without_complaint_is_no_crisis() {
     for wrong in [0.0, 0.1, 0.25] {
         let mut watch = quiet(40, 15.0, 4);

@@ -171,7 +171,10 @@ impl Row<'_> {
     /// The column of that name, where it has something in this row.
     fn column(&self, name: &str) -> Option<&ArrayRef> {
         let place = self.places.get(name)?;
-        Some(self.batch.column(*place)).filter(|column| column.is_valid(self.at))
+        // A column of nothing but nulls has a type of its own, and no mask.
+        let there =
+            |column: &&ArrayRef| column.data_type() != &DataType::Null && column.is_valid(self.at);
+        Some(self.batch.column(*place)).filter(there)
     }
 
     fn value<T: ArrowPrimitiveType>(&self, column: &ArrayRef) -> T::Native {
@@ -256,9 +259,9 @@ impl Row<'_> {
 
     fn said(&self) -> Result<Option<Said>, String> {
         let Some(feeling) = self.text("sentiment")? else { return Ok(None) };
-        let holds = match self.text("intents") {
-            Ok(Some(list)) => intents(&list)?.map(|holds| holds == Some(true)),
-            Ok(None) | Err(_) => {
+        let holds = match self.text("intents")? {
+            Some(list) => intents(&list)?.map(|holds| holds == Some(true)),
+            None => {
                 let mut holds = [false; 4];
                 for (holds, intent) in holds.iter_mut().zip(Intent::ALL) {
                     let Some(said) = self.flag(intent.name())? else { return Ok(None) };
