@@ -149,7 +149,7 @@ fn parquet(path: &Path, count: usize) {
 fn counted(path: &Path) -> (f64, Option<u64>) {
     let begun = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_klankbord"))
-        .args(["kpi", "--by", "month,channel,brand", "--format", "csv"])
+        .args(["kpi", "--by", "month,channel,brand", "--output-format", "csv"])
         .arg(path)
         .stdout(Stdio::null())
         .spawn()

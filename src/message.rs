@@ -302,6 +302,16 @@ pub struct Span {
     pub probability: f32,
 }
 
+/// How common each label is among some messages: shares in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prevalence {
+    /// In the order of [`Intent::ALL`].
+    pub intents: [f64; 4],
+    /// In the order of [`Sentiment::ALL`].
+    pub sentiment: [f64; 3],
+}
+
 /// Where a verdict comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Provenance {

@@ -197,6 +197,22 @@ enum Source<C: Columns> {
 }
 
 impl<C: Columns> Rows<C> {
+    /// Opens a file, or standard input for `-`; `object` says what a JSON object means.
+    fn open(
+        path: &Path,
+        format: Option<Format>,
+        renamed: &[Column],
+        object: fn(&[u8]) -> Result<C::Row, String>,
+    ) -> Result<Self, OpenError> {
+        let name = path.display().to_string();
+        if path.as_os_str() == "-" {
+            let reader = Box::new(BufReader::new(io::stdin()));
+            return Self::new(reader, &name, format.unwrap_or(Format::Jsonl), renamed, object);
+        }
+        let (file, format) = Records::open_file(path, format)?;
+        Self::new(Box::new(BufReader::new(file)), &name, format, renamed, object)
+    }
+
     fn new(
         reader: Box<dyn BufRead + Send>,
         name: &str,
@@ -232,13 +248,7 @@ impl Records {
         format: Option<Format>,
         renamed: &[Column],
     ) -> Result<Self, OpenError> {
-        let name = path.display().to_string();
-        if path.as_os_str() == "-" {
-            let reader = Box::new(BufReader::new(io::stdin()));
-            return Self::new(reader, &name, format.unwrap_or(Format::Jsonl), renamed);
-        }
-        let (file, format) = Self::open_file(path, format)?;
-        Self::new(Box::new(BufReader::new(file)), &name, format, renamed)
+        Rows::open(path, format, renamed, json_lines::labelled).map(Records)
     }
 
     /// The file and its format, for who wants to watch the reading (a progress bar).
@@ -273,16 +283,7 @@ impl Records {
         name: &str,
         format: Format,
     ) -> Result<Self, OpenError> {
-        Self::new(reader, name, format, &[])
-    }
-
-    fn new(
-        reader: Box<dyn BufRead + Send>,
-        name: &str,
-        format: Format,
-        renamed: &[Column],
-    ) -> Result<Self, OpenError> {
-        Rows::new(reader, name, format, renamed, json_lines::labelled).map(Records)
+        Rows::new(reader, name, format, &[], json_lines::labelled).map(Records)
     }
 }
 

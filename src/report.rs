@@ -1,6 +1,7 @@
 //! The monthly webcare report as one HTML page that needs nothing else: no script, no network.
 //!
-//! Takes plain data and gives text; counts and tests nothing itself. May depend on no other module.
+//! Takes plain data and gives text; counts and tests nothing itself. May depend on the domain and on
+//! the types of `kpi`.
 
 mod cards;
 mod chart;
@@ -21,7 +22,7 @@ mod trend;
 mod words;
 
 pub use data::{
-    Adjusted, Change, CrisisDay, Day, Intent, Language, Measure, Model, Month, MonthTotals, Part,
-    Report, RisingWord, Sample, Sentiment, Totals,
+    Change, CrisisDay, Day, Language, Measure, Model, Month, MonthTotals, Part, Report, RisingWord,
+    Sample, Totals,
 };
 pub use page::page;

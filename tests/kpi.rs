@@ -189,7 +189,8 @@ async fn router_kpi_and_classify_agree_on_every_one_of_500_messages() {
     let verdicts_file = file.with_file_name("verdicts.csv");
     klankbord(&["classify", "-i", path(&file), "-o", path(&verdicts_file)]);
     for input in [&file, &verdicts_file] {
-        let output = klankbord(&["kpi", path(input), "--by", "month,brand", "--format", "json"]);
+        let output =
+            klankbord(&["kpi", path(input), "--by", "month,brand", "--output-format", "json"]);
         let told_here: Value = serde_json::from_slice(&output.stdout).unwrap();
         let groups = told_here["groups"].as_array().unwrap();
         assert_eq!(groups.len(), told.groups.len());

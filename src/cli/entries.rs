@@ -3,12 +3,15 @@
 //! May depend on `kpi`, `record`, the pipeline, and on `cli`'s stream.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::SOME_FAILED;
 use super::stream::{Classified, Classifier, StreamError, Then};
-use crate::kpi::period::{place, read_time_after};
+use crate::kpi::period::{place, read_time_after, zone};
 use crate::kpi::{Entry, Labels, Probabilities};
 use crate::pipeline::Arithmetic;
 use crate::record::{
@@ -18,14 +21,22 @@ use crate::record::{
 /// Messages that are classified together.
 const TOGETHER: usize = 8192;
 
-/// How files are read.
-pub(super) struct Entries<'a> {
-    pub(super) format: Option<Format>,
-    pub(super) renamed: &'a [Column],
-    pub(super) zone: TimeZone,
-    /// Texts are wanted even where there are labels.
-    pub(super) with_text: bool,
-    pub(super) model: (Option<&'a Path>, Arithmetic),
+/// Files of messages, and how they are read.
+#[derive(Debug, Args)]
+pub struct Entries {
+    /// Files of messages, JSON lines, CSV or Parquet: with labels, as `classify` writes them, or without, to be
+    /// classified now; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Where days and months begin, and what times without an offset are of
+    #[arg(long, default_value = "Europe/Amsterdam", value_name = "ZONE", value_parser = zone)]
+    time_zone: TimeZone,
+    /// What a column is called, as in `--column received_at=Ontvangen`; may be repeated
+    #[arg(long, value_name = "FIELD=HEADER")]
+    column: Vec<Column>,
+    /// Format of the input [default: by the file's extension; JSON lines on standard input]
+    #[arg(long)]
+    format: Option<Format>,
 }
 
 /// One message of a file.
@@ -34,11 +45,25 @@ pub(super) struct Read {
     pub(super) text: Option<String>,
 }
 
+/// The model that classifies what has no labels, and how it is run.
+type Model<'a> = (Option<&'a Path>, Arithmetic);
+
 /// How reading ended: messages that were read, and those that could not be.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended {
     pub(super) read: u64,
     pub(super) failed: u64,
+}
+
+impl Ended {
+    /// The exit code; says how many could not be counted, where there are such.
+    pub(super) fn code(self) -> ExitCode {
+        if self.failed == 0 {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("{} counted, {} could not be", self.read, self.failed);
+        ExitCode::from(SOME_FAILED)
+    }
 }
 
 /// Why files cannot be read.
@@ -52,17 +77,22 @@ pub enum EntriesError {
     Stream(#[from] StreamError),
 }
 
-impl Entries<'_> {
+impl Entries {
+    /// The time zone that was chosen.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.time_zone
+    }
+
     /// Reads all files, in no particular order within one. What `take` refuses, and what cannot be read, is
     /// told on standard error by file and line.
     pub(super) fn each(
         &self,
-        files: &[PathBuf],
+        model: Model,
         mut take: impl FnMut(Read) -> Result<(), String>,
     ) -> Result<Ended, EntriesError> {
         let mut ended = Ended::default();
         let mut classifier = None;
-        for path in files {
+        for path in &self.files {
             let mut note = |line: u64, outcome: Result<(), String>| match outcome {
                 Ok(()) => ended.read += 1,
                 Err(reason) => {
@@ -72,7 +102,7 @@ impl Entries<'_> {
                 }
             };
             let mut unlabelled = Vec::new();
-            let rows = HandledRows::open(path, self.format, self.renamed, self.with_text)?;
+            let rows = HandledRows::open(path, self.format, &self.column)?;
             for row in rows {
                 match row {
                     Ok((line, row)) if row.said.is_none() => unlabelled.push((line, row)),
@@ -84,17 +114,17 @@ impl Entries<'_> {
                     Err(RecordError { line, reason }) => note(line, Err(reason)),
                 }
                 if unlabelled.len() >= TOGETHER {
-                    self.classify(&mut classifier, &mut unlabelled, &mut note, &mut take)?;
+                    self.classify((model, &mut classifier), &mut unlabelled, &mut note, &mut take)?;
                 }
             }
-            self.classify(&mut classifier, &mut unlabelled, &mut note, &mut take)?;
+            self.classify((model, &mut classifier), &mut unlabelled, &mut note, &mut take)?;
         }
         Ok(ended)
     }
 
     fn classify(
         &self,
-        classifier: &mut Option<Classifier>,
+        (model, classifier): (Model, &mut Option<Classifier>),
         rows: &mut Vec<(u64, Handled)>,
         note: &mut impl FnMut(u64, Result<(), String>),
         take: &mut impl FnMut(Read) -> Result<(), String>,
@@ -103,7 +133,7 @@ impl Entries<'_> {
             return Ok(());
         }
         if classifier.is_none() {
-            *classifier = Some(Classifier::load(self.model)?);
+            *classifier = Some(Classifier::load(model)?);
         }
         let Some(classifier) = classifier else { return Ok(()) };
         let records = std::mem::take(rows).into_iter().map(|(line, mut row)| {
@@ -148,8 +178,8 @@ impl Entries<'_> {
     ) -> Result<Option<Timestamp>, String> {
         let read = |when| match when {
             When::Instant(time) => Ok(time),
-            When::Text(text) => read_time_after(&text, &self.zone, earlier),
-            When::Local(local) => place(local, &self.zone, earlier),
+            When::Text(text) => read_time_after(&text, &self.time_zone, earlier),
+            When::Local(local) => place(local, &self.time_zone, earlier),
         };
         when.map(read).transpose().map_err(|error| format!("{field}: {error}"))
     }

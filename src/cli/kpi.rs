@@ -1,6 +1,6 @@
 //! `klankbord kpi`: how many messages of which kind, how fast they were answered, how people felt, what changed.
 //!
-//! May depend on `kpi`, `record`, `model::bundle`, and on `cli`'s entries.
+//! May depend on `kpi`, `model::bundle`, and on `cli`'s entries.
 
 mod columns;
 mod text;
@@ -13,15 +13,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::entries::{Entries, EntriesError};
-use super::{Outcome, SOME_FAILED};
-use crate::kpi::counts::Priors;
-use crate::kpi::period::{NoZone, hour_of, zone};
+use super::Outcome;
+use super::entries::{Entries, EntriesError, Read};
+use crate::kpi::period::hour_of;
 use crate::kpi::{Grouping, Table};
-use crate::message::ModelId;
+use crate::message::{ModelId, Prevalence};
 use crate::model::bundle::{Bundle, BundleError};
 use crate::pipeline::Arithmetic;
-use crate::record::{Column, Format};
 
 /// Groups kept at once: some 10 KB each.
 const MOST_GROUPS: usize = 40_000;
@@ -42,36 +40,22 @@ pub enum KpiFormat {
 /// Arguments of `kpi`.
 #[derive(Debug, Args)]
 pub struct KpiArgs {
-    /// Files of messages, JSON lines, CSV or Parquet: with labels, as `classify` writes them, or without, to be
-    /// classified now; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    entries: Entries,
     /// What to count by: a period (hour, day, week, month, quarter, year), channel, brand
     #[arg(long, default_value = "month", value_name = "THINGS")]
     by: Grouping,
-    /// Where days and months begin, and what times without an offset are of
-    #[arg(long, default_value = "Europe/Amsterdam", value_name = "ZONE")]
-    time_zone: String,
-    /// What a column is called, as in `--column received_at=Ontvangen`; may be repeated
-    #[arg(long, value_name = "FIELD=HEADER")]
-    column: Vec<Column>,
-    /// Format of the input [default: by the file's extension; JSON lines on standard input]
-    #[arg(long)]
-    input_format: Option<Format>,
     /// Write here rather than to standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Format of the output [default: by the extension of --output, else text]
     #[arg(long, value_name = "FORMAT")]
-    format: Option<KpiFormat>,
+    output_format: Option<KpiFormat>,
 }
 
 /// Why nothing was counted.
 #[derive(Debug, thiserror::Error)]
 enum KpiError {
-    /// There is no such time zone.
-    #[error("--time-zone: {0}")]
-    Zone(#[from] NoZone),
     /// The files cannot be read.
     #[error(transparent)]
     Entries(#[from] EntriesError),
@@ -83,11 +67,12 @@ enum KpiError {
     Write { name: String, source: io::Error },
 }
 
-/// What the model says that the counts are corrected by, and which model that is.
-pub(super) fn priors(model: Option<&Path>) -> Result<(Option<Priors>, ModelId), BundleError> {
+/// How common labels were where the model's probabilities were calibrated, and which model that is.
+pub(super) fn prevalence(
+    model: Option<&Path>,
+) -> Result<(Option<Prevalence>, ModelId), BundleError> {
     let (manifest, id) = Bundle::manifest(&Bundle::find(model)?)?;
-    let known = manifest.calibration.prevalence;
-    Ok((known.map(|p| Priors { intents: p.intents, sentiment: p.sentiment }), id))
+    Ok((manifest.calibration.prevalence, id))
 }
 
 /// Counts; see [`KpiArgs`].
@@ -96,17 +81,14 @@ pub(super) fn run(args: &KpiArgs, model: (Option<&Path>, Arithmetic)) -> Outcome
 }
 
 fn count(args: &KpiArgs, model: (Option<&Path>, Arithmetic)) -> Result<ExitCode, KpiError> {
-    let zone = zone(&args.time_zone)?;
-    let priors = match priors(model.0) {
+    let priors = match prevalence(model.0) {
         // What has labels can be counted without it.
         Err(BundleError::NotFound(_)) if model.0.is_none() => None,
         found => found?.0,
     };
-    let mut table = Table::new(args.by, zone.clone(), MOST_GROUPS);
-    let (format, renamed) = (args.input_format, args.column.as_slice());
-    let entries = Entries { format, renamed, zone, with_text: false, model };
-    let ended = entries
-        .each(&args.files, |read| table.add(&read.entry).map_err(|error| error.to_string()))?;
+    let mut table = Table::new(args.by, args.entries.zone().clone(), MOST_GROUPS);
+    let add = |read: Read| table.add(&read.entry).map_err(|error| error.to_string());
+    let ended = args.entries.each(model, add)?;
     let name = args.output.as_ref().map_or("standard output".into(), |p| p.display().to_string());
     let written = (|| {
         let mut sink: Box<dyn Write + Send> = match &args.output {
@@ -121,16 +103,12 @@ fn count(args: &KpiArgs, model: (Option<&Path>, Arithmetic)) -> Result<ExitCode,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         written => written.map_err(|source| KpiError::Write { name, source })?,
     }
-    if ended.failed > 0 {
-        eprintln!("{} counted, {} could not be", ended.read, ended.failed);
-        return Ok(ExitCode::from(SOME_FAILED));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended.code())
 }
 
 fn chosen(args: &KpiArgs) -> KpiFormat {
     let extension = || args.output.as_ref()?.extension()?.to_str().map(str::to_ascii_lowercase);
-    args.format.unwrap_or(match extension().as_deref() {
+    args.output_format.unwrap_or(match extension().as_deref() {
         Some("csv") => KpiFormat::Csv,
         Some("json") => KpiFormat::Json,
         Some("parquet") => KpiFormat::Parquet,

@@ -1,30 +1,19 @@
 //! What is counted of a group of messages, and the figures that are made of it. May depend on `message` and on the
 //! rest of `kpi`.
 
-use serde::Serialize;
-
 use super::adjust::Spread;
 use super::sketch::Sketch;
 use super::stats::{Interval, net_sentiment};
 use super::{Entry, Labels};
-use crate::message::{Intent, Sentiment};
-
-/// Of the messages that a model's probabilities were calibrated on, the share that had each label.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Priors {
-    /// In the order of [`Intent::ALL`].
-    pub intents: [f64; 4],
-    /// In the order of [`Sentiment::ALL`].
-    pub sentiment: [f64; 3],
-}
+use crate::message::Prevalence;
 
 /// Counts of a group of messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     pub messages: u64,
-    /// Messages with each intent, in the order of [`Intent::ALL`].
+    /// Messages with each intent, in the order of [`crate::message::Intent::ALL`].
     pub intents: [u64; 4],
-    /// In the order of [`Sentiment::ALL`].
+    /// In the order of [`crate::message::Sentiment::ALL`].
     pub sentiments: [u64; 3],
     pub urgent: u64,
     pub needs_review: u64,
@@ -83,25 +72,16 @@ impl Counts {
         }
     }
 
-    /// Messages with this intent.
-    pub fn of(&self, intent: Intent) -> u64 {
-        self.intents[intent as usize]
-    }
-
-    /// Messages with this sentiment.
-    pub fn felt(&self, sentiment: Sentiment) -> u64 {
-        self.sentiments[sentiment as usize]
-    }
-
     /// (Positive - negative) / all, with its interval.
     pub fn net(&self) -> Option<Interval> {
         let [negative, _, positive] = self.sentiments;
         net_sentiment(positive, negative, self.messages)
     }
 
-    /// Counts corrected for the model's known errors. `None` of few messages, or of messages of which some
+    /// Counts corrected for the model's known errors, from how common the labels were where its probabilities were
+    /// calibrated. `None` of few messages, or of messages of which some
     /// have no probabilities.
-    pub fn adjusted(&self, priors: &Priors) -> Option<Adjusted> {
+    pub fn adjusted(&self, priors: &Prevalence) -> Option<Adjusted> {
         let spreads = self.spreads.as_ref().filter(|all| all[0].count() == self.messages)?;
         let [negative_prior, _, positive_prior] = priors.sentiment;
         let all = priors.intents.into_iter().chain([negative_prior, positive_prior]);
@@ -118,7 +98,7 @@ impl Counts {
     }
 
     /// All figures; `answers_known` says whether anything is known of answers at all.
-    pub fn figures(&self, priors: Option<&Priors>, answers_known: bool) -> Figures {
+    pub fn figures(&self, priors: Option<&Prevalence>, answers_known: bool) -> Figures {
         let [questions, complaints, compliments, factual_errors] = self.intents;
         let [negative, neutral, positive] = self.sentiments;
         let share = self.answered as f64 / self.answerable as f64;
@@ -145,7 +125,7 @@ impl Counts {
 }
 
 /// Counts corrected for the model's known errors; not whole numbers, since they are estimates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Adjusted {
     pub questions: f64,
     pub complaints: f64,

@@ -99,11 +99,6 @@ impl Calendar {
         Calendar { zone, unit, known: BTreeMap::new() }
     }
 
-    /// Length of its periods.
-    pub fn unit(&self) -> Unit {
-        self.unit
-    }
-
     /// Its time zone.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
@@ -136,7 +131,7 @@ impl Calendar {
         self.period(last)
     }
 
-    /// The same, with a period's name: `2026-10-25T02+01:00`, `2026-10-25`, `2026-W43`, `2026-10`, `2026-Q4`, `2026`.
+    /// A period's name: `2026-10-25T02+01:00`, `2026-10-25`, `2026-W43`, `2026-10`, `2026-Q4`, `2026`.
     pub fn name(&self, period: Period) -> String {
         let start = period.start.to_zoned(self.zone.clone());
         let date = start.date();

@@ -8,11 +8,11 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 
 use super::Entry;
-use super::counts::{Counts, Figures, Priors};
+use super::counts::{Counts, Figures};
 use super::crisis::{Episode, Watch};
 use super::period::{Calendar, Period, TimeError, Unit, hour_once};
 use super::stats::{same_net, same_share};
-use crate::message::{Channel, Intent, Sentiment};
+use crate::message::{Channel, Intent, Prevalence, Sentiment};
 
 /// What to count by; as text, names with commas between them: `month,channel,brand`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -252,11 +252,6 @@ impl Table {
         Ok(())
     }
 
-    /// All messages together.
-    pub fn total(&self) -> &Counts {
-        &self.total
-    }
-
     /// Hours that look like a crisis; none where messages have no times.
     pub fn crises(&mut self) -> Vec<Episode> {
         self.watch.episodes()
@@ -272,18 +267,13 @@ impl Table {
         self.calendar.zone()
     }
 
-    /// Whether anything is known of answers.
-    pub fn answers_known(&self) -> bool {
-        self.answers_known
-    }
-
     /// The figures of all messages together.
-    pub fn figures(&self, priors: Option<&Priors>) -> Figures {
+    pub fn figures(&self, priors: Option<&Prevalence>) -> Figures {
         self.total.figures(priors, self.answers_known)
     }
 
     /// Every group, by period, channel and brand, with its figures and changes.
-    pub fn groups(&mut self, priors: Option<&Priors>) -> Vec<Group> {
+    pub fn groups(&mut self, priors: Option<&Prevalence>) -> Vec<Group> {
         let name = |brand: usize| self.brands[brand].as_str();
         let mut ordered = BTreeMap::new();
         for (key, counts) in &self.groups {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::counts::Priors;
 use super::period::{read_time, zone};
 use super::*;
+use crate::message::Prevalence;
 
 fn amsterdam() -> jiff::tz::TimeZone {
     zone("Europe/Amsterdam").unwrap()
@@ -113,7 +113,7 @@ fn what_cannot_be_counted_is_refused_and_costs_nothing() {
     }
     let more = entry("2026-03-02 10:00", None, QUESTION, Sentiment::Neutral);
     assert_eq!(table.add(&more), Err(TableError::TooManyGroups(100)));
-    assert_eq!(table.total().messages, 100);
+    assert_eq!(table.figures(None).messages, 100);
     assert!(Table::new(Grouping::default(), amsterdam(), 1).groups(None).is_empty());
 }
 
@@ -153,7 +153,7 @@ fn estimates_need_probabilities_of_all() {
         Probabilities { intents: [0.01, 0.95, 0.01, 0.01], sentiment: [0.9, 0.08, 0.02] };
     sure.labels.probabilities = Some(probabilities);
     (0..60).for_each(|_| counts.add(&sure));
-    let priors = Priors { intents: [0.3; 4], sentiment: [0.4, 0.3, 0.3] };
+    let priors = Prevalence { intents: [0.3; 4], sentiment: [0.4, 0.3, 0.3] };
     let adjusted = counts.adjusted(&priors).unwrap();
     assert!(adjusted.complaints > 58.0 && adjusted.questions < 2.0 && adjusted.positive < 2.0);
     sure.labels.probabilities = None;

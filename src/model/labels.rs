@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::message::{Intent, Judgement, Language, ModelId, Sentiment, Verdict};
+use crate::message::{Intent, Judgement, Language, ModelId, Prevalence, Sentiment, Verdict};
 
 /// Number of logits that a network gives: four intents, three sentiments, urgent.
 pub const LOGITS: usize = 8;
@@ -76,16 +76,6 @@ pub struct Calibration {
     /// How common each label is where the probabilities were calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prevalence: Option<Prevalence>,
-}
-
-/// Shares of messages, in [0, 1]; what counts are corrected by (`kpi::adjust`).
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prevalence {
-    /// In the order of [`Intent::ALL`].
-    pub intents: [f64; 4],
-    /// In the order of [`Sentiment::ALL`].
-    pub sentiment: [f64; 3],
 }
 
 /// Thresholds of the intents, in the order of [`Intent::ALL`], for each language that has its own.

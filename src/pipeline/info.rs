@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::message::{Language, ModelId};
+use crate::message::{Language, ModelId, Prevalence};
 use crate::model::bundle::Manifest;
-use crate::model::labels::Prevalence;
 
 /// What GetModel tells: identity and what a client needs to read the verdicts.
 #[derive(Clone, Debug)]

@@ -93,10 +93,6 @@ impl<C: Columns> CsvRows<C> {
         Ok(CsvRows { lines, frame, delimiter, cells, count: names.len(), columns })
     }
 
-    pub(super) fn columns_mut(&mut self) -> &mut C {
-        &mut self.columns
-    }
-
     pub(super) fn line(&self) -> u64 {
         self.lines.line()
     }
@@ -230,18 +226,21 @@ impl Cells {
     }
 }
 
-/// Names of the columns as we call them. A column by our own name whose place another one takes is none
-/// of ours.
-fn header_names(frame: &[u8], delimiter: u8, renamed: &[Column]) -> Vec<String> {
-    let mut row = Cells::new(delimiter);
-    row.split(frame);
-    let ours = |name: String| match renamed.iter().find(|column| column.header == name) {
+/// What we call a column. One by our own name whose place another one takes is none of ours.
+pub(super) fn ours(name: &str, renamed: &[Column]) -> String {
+    let name = name.trim().to_lowercase();
+    match renamed.iter().find(|column| column.header == name) {
         Some(column) => column.field.clone(),
         None if renamed.iter().any(|column| column.field == name) => String::new(),
         None => name,
-    };
-    let name = |at| ours(String::from_utf8_lossy(row.get(at)).trim().to_lowercase());
-    (0..row.count).map(name).collect()
+    }
+}
+
+/// Names of the columns as we call them.
+fn header_names(frame: &[u8], delimiter: u8, renamed: &[Column]) -> Vec<String> {
+    let mut row = Cells::new(delimiter);
+    row.split(frame);
+    (0..row.count).map(|at| ours(&String::from_utf8_lossy(row.get(at)), renamed)).collect()
 }
 
 /// The place of a column; `None` where the header has none of that name.

@@ -1,22 +1,21 @@
 //! Messages as they were handled: when they came in and were answered, by which channel, and what was said of them.
 //!
 //! What `classify` writes is read here, and whatever has the same columns: verdicts with probabilities, labels that
-//! a person gave, or a bare text that is still to be classified. May depend on `message`, `kpi`'s types not among
-//! them, and on this module's parent.
+//! a person gave, or a bare text that is still to be classified. May depend on `message` and on this module's
+//! parent.
 
 mod json;
 mod parquet;
 
-use std::fs::File;
-use std::io::{BufReader, stdin};
+use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
-use super::csv_rows::{Cells, Columns, boolean, cell, filled, intents, place};
-use super::{Column, Format, OpenError, RecordError, Records, Rows, channel, sentiment};
-use crate::message::{Channel, Intent, InvalidMessage, Language, Message, Sentiment};
+use super::csv_rows::{Cells, Columns, boolean, filled, intents, place};
+use super::{Column, Format, OpenError, RecordError, Rows, channel, sentiment};
+use crate::message::{Channel, Intent, Language, Sentiment};
 
 /// Longest brand, in bytes.
 const MAX_BRAND_BYTES: usize = 256;
@@ -60,20 +59,6 @@ pub struct Handled {
 }
 
 impl Handled {
-    /// The message as the pipeline takes it.
-    ///
-    /// # Errors
-    /// [`InvalidMessage`] where there is no text, or [`Message::new`] refuses it.
-    pub fn message(&self) -> Result<Message, InvalidMessage> {
-        let message = Message::new(self.id.as_str(), self.text.as_deref().unwrap_or_default())?
-            .with_channel(self.channel)
-            .with_language_hint(self.lang);
-        match &self.context {
-            Some(context) => message.with_context(context.as_str()),
-            None => Ok(message),
-        }
-    }
-
     fn checked(self) -> Result<Self, String> {
         if self.said.is_none() && self.text.is_none() {
             return Err("text: is missing, and so are the labels".into());
@@ -95,7 +80,7 @@ enum Kind {
 
 impl HandledRows {
     /// Opens a file, or standard input for `-` (JSON lines unless `format` says otherwise). Parquet goes by its
-    /// extension. Texts are kept only where there is nothing else, unless `with_text`.
+    /// extension.
     ///
     /// # Errors
     /// [`OpenError`] where it cannot be read, or no row could ever come of it.
@@ -103,37 +88,12 @@ impl HandledRows {
         path: &Path,
         format: Option<Format>,
         renamed: &[Column],
-        with_text: bool,
     ) -> Result<Self, OpenError> {
-        let name = path.display().to_string();
         let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
-        if is_parquet && format.is_none() {
-            let file = File::open(path)
-                .map_err(|source| OpenError::Read { path: name.clone(), source })?;
-            let rows = parquet::ParquetRows::open(file, &name, renamed, with_text)?;
-            return Ok(HandledRows(Kind::Parquet(rows)));
-        }
-        let object = match with_text {
-            true => json::with_text,
-            false => json::without_text,
-        };
-        let rows = if path.as_os_str() == "-" {
-            let reader = Box::new(BufReader::new(stdin()));
-            Rows::new(reader, &name, format.unwrap_or(Format::Jsonl), renamed, object)?
-        } else {
-            let (file, format) = Records::open_file(path, format)?;
-            Rows::new(Box::new(BufReader::new(file)), &name, format, renamed, object)?
-        };
-        Ok(HandledRows(Kind::Text(Box::new(rows.keeping(with_text)))))
-    }
-}
-
-impl Rows<Places> {
-    fn keeping(mut self, with_text: bool) -> Self {
-        if let super::Source::Csv(rows) = &mut self.source {
-            rows.columns_mut().with_text = with_text;
-        }
-        self
+        Ok(HandledRows(match is_parquet && format.is_none() {
+            true => Kind::Parquet(parquet::ParquetRows::open(path, renamed)?),
+            false => Kind::Text(Box::new(Rows::open(path, format, renamed, json::handled)?)),
+        }))
     }
 }
 
@@ -149,6 +109,27 @@ impl Iterator for HandledRows {
     }
 }
 
+/// A file has at least one of these columns; the first is the one that is missed otherwise.
+const NEEDED: &[&str] = &["text", "sentiment"];
+/// All columns that are read, but for the probabilities.
+const COLUMNS: [&str; 16] = [
+    "id",
+    "text",
+    "context",
+    "lang",
+    "channel",
+    "brand",
+    "received_at",
+    "answered_at",
+    "intents",
+    "sentiment",
+    "urgent",
+    "needs_review",
+    "question",
+    "complaint",
+    "compliment",
+    "factual_error",
+];
 /// Names of the probabilities' columns: the intents', then the sentiments'.
 const PROBABILITIES: [&str; 7] = [
     "question_p",
@@ -160,91 +141,53 @@ const PROBABILITIES: [&str; 7] = [
     "positive_p",
 ];
 
-/// Places of the columns.
-struct Places {
-    with_text: bool,
-    id: Option<usize>,
-    text: Option<usize>,
-    context: Option<usize>,
-    lang: Option<usize>,
-    channel: Option<usize>,
-    brand: Option<usize>,
-    received_at: Option<usize>,
-    answered_at: Option<usize>,
-    /// A column for each intent, or one with the list of those that hold.
-    each: [Option<usize>; 4],
-    list: Option<usize>,
-    sentiment: Option<usize>,
-    urgent: Option<usize>,
-    needs_review: Option<usize>,
-    probabilities: [Option<usize>; 7],
-}
+/// A row of a table, whatever the format: what it has under the names that we have for its columns. Nothing where there
+/// is no such column, or it is empty here.
+trait Table {
+    fn text(&self, name: &str) -> Result<Option<String>, String>;
 
-impl Columns for Places {
-    type Row = Handled;
-    const NEEDED: &'static [&'static str] = &["text", "sentiment"];
-
-    fn of(names: &[String]) -> Result<Self, String> {
-        let place = |wanted: &str| place(names, wanted);
-        let mut each = [None; 4];
-        for (at, intent) in each.iter_mut().zip(Intent::ALL) {
-            *at = place(intent.name())?;
-        }
-        let mut probabilities = [None; 7];
-        for (at, name) in probabilities.iter_mut().zip(PROBABILITIES) {
-            *at = place(name)?;
-        }
-        Ok(Places {
-            with_text: true,
-            id: place("id")?,
-            text: place("text")?,
-            context: place("context")?,
-            lang: place("lang")?,
-            channel: place("channel")?,
-            brand: place("brand")?,
-            received_at: place("received_at")?,
-            answered_at: place("answered_at")?,
-            each,
-            list: place("intents")?,
-            sentiment: place("sentiment")?,
-            urgent: place("urgent")?,
-            needs_review: place("needs_review")?,
-            probabilities,
-        })
+    fn id(&self) -> Result<Option<String>, String> {
+        self.text("id")
     }
 
-    fn row(&self, row: &Cells) -> Result<Handled, String> {
-        let said = self.said(row)?;
-        let wanted = self.with_text || said.is_none();
-        let when = |at| filled(row, at).map(When::Text);
+    fn flag(&self, name: &str) -> Result<Option<bool>, String> {
+        self.text(name)?.map(|word| boolean(name, &word)).transpose()
+    }
+
+    fn number(&self, name: &str) -> Result<Option<f32>, String> {
+        let number = |text: String| probability(name, text.trim().parse().ok());
+        self.text(name)?.map(number).transpose()
+    }
+
+    fn when(&self, name: &str) -> Result<Option<When>, String> {
+        Ok(self.text(name)?.map(When::Text))
+    }
+
+    /// What the row says.
+    fn handled(&self) -> Result<Handled, String> {
         Handled {
-            id: self.id.filter(|_| wanted).map(|at| cell(row, at)).unwrap_or_default(),
-            text: filled(row, self.text.filter(|_| wanted)),
-            context: filled(row, self.context.filter(|_| wanted)),
-            lang: filled(row, self.lang).map(|tag| Language::from_tag(tag.trim())),
-            channel: filled(row, self.channel).map(|name| channel(&name)).transpose()?,
-            brand: filled(row, self.brand).map(|brand| brand.trim().to_owned()),
-            received_at: when(self.received_at),
-            answered_at: when(self.answered_at),
-            said,
+            id: self.id()?.unwrap_or_default(),
+            text: self.text("text")?,
+            context: self.text("context")?,
+            lang: self.text("lang")?.map(|tag| Language::from_tag(tag.trim())),
+            channel: self.text("channel")?.map(|name| channel(&name)).transpose()?,
+            brand: self.text("brand")?.map(|brand| brand.trim().to_owned()),
+            received_at: self.when("received_at")?,
+            answered_at: self.when("answered_at")?,
+            said: self.said()?,
         }
         .checked()
     }
-}
 
-impl Places {
-    /// What the row says of its message: all labels, or none.
-    fn said(&self, row: &Cells) -> Result<Option<Said>, String> {
-        let Some(feeling) = filled(row, self.sentiment) else { return Ok(None) };
-        let flag = |name: &str, at: Option<usize>| {
-            filled(row, at).map(|word| boolean(name, &word)).transpose()
-        };
-        let intents = match filled(row, self.list) {
+    /// What it says of its message: all labels, or none.
+    fn said(&self) -> Result<Option<Said>, String> {
+        let Some(feeling) = self.text("sentiment")? else { return Ok(None) };
+        let intents = match self.text("intents")? {
             Some(list) => intents(&list)?.map(|holds| holds == Some(true)),
             None => {
                 let mut holds = [false; 4];
-                for ((holds, at), intent) in holds.iter_mut().zip(self.each).zip(Intent::ALL) {
-                    let Some(said) = flag(intent.name(), at)? else { return Ok(None) };
+                for (holds, intent) in holds.iter_mut().zip(Intent::ALL) {
+                    let Some(said) = self.flag(intent.name())? else { return Ok(None) };
                     *holds = said;
                 }
                 holds
@@ -252,19 +195,52 @@ impl Places {
         };
         let mut p = [0f32; 7];
         let mut complete = true;
-        for ((value, at), name) in p.iter_mut().zip(self.probabilities).zip(PROBABILITIES) {
-            match filled(row, at) {
-                Some(text) => *value = probability(name, text.trim().parse().ok())?,
+        for (value, name) in p.iter_mut().zip(PROBABILITIES) {
+            match self.number(name)? {
+                Some(number) => *value = number,
                 None => complete = false,
             }
         }
         Ok(Some(Said {
             intents,
             sentiment: sentiment(&feeling)?,
-            urgent: flag("urgent", self.urgent)?.unwrap_or(false),
-            needs_review: flag("needs_review", self.needs_review)?.unwrap_or(false),
+            urgent: self.flag("urgent")?.unwrap_or(false),
+            needs_review: self.flag("needs_review")?.unwrap_or(false),
             probabilities: complete.then_some(parts(p)),
         }))
+    }
+}
+
+/// Places of the columns of a CSV file.
+struct Places(HashMap<&'static str, usize>);
+
+impl Columns for Places {
+    type Row = Handled;
+    const NEEDED: &'static [&'static str] = NEEDED;
+
+    fn of(names: &[String]) -> Result<Self, String> {
+        let mut places = HashMap::new();
+        for name in COLUMNS.into_iter().chain(PROBABILITIES) {
+            if let Some(at) = place(names, name)? {
+                places.insert(name, at);
+            }
+        }
+        Ok(Places(places))
+    }
+
+    fn row(&self, cells: &Cells) -> Result<Handled, String> {
+        CsvRow { places: &self.0, cells }.handled()
+    }
+}
+
+struct CsvRow<'a> {
+    places: &'a HashMap<&'static str, usize>,
+    cells: &'a Cells,
+}
+
+impl Table for CsvRow<'_> {
+    fn text(&self, name: &str) -> Result<Option<String>, String> {
+        Ok(filled(self.cells, self.places.get(name).copied()))
     }
 }
 

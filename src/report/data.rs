@@ -1,6 +1,9 @@
 //! What a report is made of: plain numbers and texts, already counted and tested.
 //!
-//! May depend on the standard library only.
+//! May depend on the domain and on what `kpi` counts.
+
+use crate::kpi::counts::Adjusted;
+use crate::message::{Intent, Sentiment};
 
 /// One month of webcare.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,23 +115,6 @@ pub struct Totals {
     pub net_low: f64,
     /// Upper end of its 95% interval.
     pub net_high: f64,
-}
-
-/// Estimates of how many messages there truly were.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Adjusted {
-    /// Messages with a question.
-    pub questions: f64,
-    /// Messages with a complaint.
-    pub complaints: f64,
-    /// Messages with a compliment.
-    pub compliments: f64,
-    /// Messages that state something that is not so.
-    pub factual_errors: f64,
-    /// Messages of negative sentiment.
-    pub negative: f64,
-    /// Messages of positive sentiment.
-    pub positive: f64,
 }
 
 /// How a measure changed against the month before.
@@ -243,7 +229,7 @@ pub struct CrisisDay {
 }
 
 /// A message as an example.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Day of the month, from 1.
     pub day: u8,
@@ -255,29 +241,4 @@ pub struct Sample {
     pub sentiment: Sentiment,
     /// Its text, as a stranger wrote it.
     pub text: String,
-}
-
-/// What a message wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
-    /// It asks something.
-    Question,
-    /// It complains.
-    Complaint,
-    /// It praises.
-    Compliment,
-    /// It states something that is not so.
-    FactualError,
-}
-
-/// How a message sounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sentiment {
-    /// Unhappy.
-    Negative,
-    /// Neither.
-    #[default]
-    Neutral,
-    /// Happy.
-    Positive,
 }

@@ -4,11 +4,12 @@
 
 use maud::{Markup, html};
 
-use super::data::{Adjusted, Totals};
+use super::data::Totals;
 use super::number::{NONE, share};
 use super::page::View;
 use super::table::{Row, Table, text};
 use super::words::fill;
+use crate::kpi::counts::Adjusted;
 
 /// A count of some totals and its adjusted estimate.
 type Count = (&'static str, fn(&Totals) -> u64, Option<fn(&Adjusted) -> f64>);

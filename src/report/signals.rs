@@ -4,12 +4,13 @@
 
 use maud::{Markup, html};
 
-use super::data::{CrisisDay, Intent, Sample, Sentiment};
+use super::data::{CrisisDay, Sample};
 use super::figure::key;
 use super::number::NONE;
 use super::page::View;
 use super::paint::Paint;
 use super::table::{Row, Table, text};
+use crate::message::{Intent, Sentiment};
 
 impl View<'_> {
     pub(super) fn rising(self) -> Markup {

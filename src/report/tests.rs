@@ -4,6 +4,8 @@ mod look;
 mod numbers;
 
 use super::*;
+use crate::kpi::counts::Adjusted;
+use crate::message::{Intent, Sentiment};
 
 const HOSTILE: &str =
     "</text></title></svg><script src='https://evil.example/x'></script> \"a\" & 'b' <img src=x>";

@@ -12,10 +12,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::batch::lane::{Lane, Terms};
 use crate::config::ServerConfig;
-use crate::kpi::counts::Priors;
 use crate::kpi::period::{hour_of, zone};
 use crate::kpi::{self, Entry, Grouping, Labels, Probabilities, Table, Unit};
-use crate::message::{Intent, Message, Sentiment, Verdict};
+use crate::message::{Intent, Message, Prevalence, Sentiment, Verdict};
 use crate::pipeline::{Live, PipelineError};
 use crate::rpc::call::Call;
 use crate::rpc::convert;
@@ -196,8 +195,7 @@ impl kpi_server::Kpi for Kpi {
             }
         }
         errors.sort_by_key(|error| error.index);
-        let prevalence = live.now().model().prevalence;
-        let priors = prevalence.map(|p| Priors { intents: p.intents, sentiment: p.sentiment });
+        let priors = live.now().model().prevalence;
         // Thousands of groups take a while, and calls that are quick should not wait for it.
         let told = spawn_blocking(move || response(table, priors, errors, refused)).await;
         let told = told.map_err(|_| RpcError::from(PipelineError::Failed))?;
@@ -207,7 +205,7 @@ impl kpi_server::Kpi for Kpi {
 
 fn response(
     mut table: Table,
-    priors: Option<Priors>,
+    priors: Option<Prevalence>,
     errors: Vec<pb::CountError>,
     refused: u64,
 ) -> pb::CountResponse {

@@ -3,8 +3,8 @@
 //! May depend on: `message`, `model::labels`, `train::corpus`.
 
 use super::corpus::Example;
-use crate::message::{Judgement, Language, Sentiment};
-use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits, Prevalence};
+use crate::message::{Judgement, Language, Prevalence, Sentiment};
+use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
 
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;

@@ -17,7 +17,7 @@ use super::{INTENTS, handled, klankbord, path, program, written};
 
 /// What `kpi` says of a file.
 fn told(file: &std::path::Path, by: &str) -> Value {
-    let output = klankbord(&["kpi", path(file), "--by", by, "--format", "json"]);
+    let output = klankbord(&["kpi", path(file), "--by", by, "--output-format", "json"]);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -78,7 +78,8 @@ fn a_file_says_the_same_in_every_format() {
     assert!(expected["groups"].as_array().unwrap().len() > 20);
     assert_eq!(told(&lines, by), expected);
     assert_eq!(told(&rows, by), expected);
-    let named = ["kpi", path(&table), "--by", by, "--column", "brand=Merk", "--format", "json"];
+    let named =
+        ["kpi", path(&table), "--by", by, "--column", "brand=Merk", "--output-format", "json"];
     let output = klankbord(&named);
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
     // Without texts too, as somebody's spreadsheet may have it.
@@ -89,8 +90,14 @@ fn a_file_says_the_same_in_every_format() {
          2026-03-29 02:30;none;neutral\n",
     )
     .unwrap();
-    let output =
-        klankbord(&["kpi", path(&lean), "--column", "received_at=Ontvangen", "--format", "csv"]);
+    let output = klankbord(&[
+        "kpi",
+        path(&lean),
+        "--column",
+        "received_at=Ontvangen",
+        "--output-format",
+        "csv",
+    ]);
     let text = String::from_utf8(output.stdout).unwrap();
     let march: Vec<_> = text.lines().nth(1).unwrap().split(',').take(10).collect();
     let expected =
@@ -166,8 +173,10 @@ fn a_bad_row_is_told_by_its_line_and_costs_itself_only() {
     for (name, text, reasons) in cases {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
-        let output =
-            program::program().args(["kpi", path(&file), "--format", "csv"]).output().unwrap();
+        let output = program::program()
+            .args(["kpi", path(&file), "--output-format", "csv"])
+            .output()
+            .unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{told}");
         for reason in reasons {

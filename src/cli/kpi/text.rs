@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::spelt;
-use crate::kpi::counts::{Adjusted, Priors};
+use crate::kpi::counts::Adjusted;
 use crate::kpi::crisis::Episode;
 use crate::kpi::table::Moved;
 use crate::kpi::{Change, Figures, Group, Table};
-use crate::message::Channel;
+use crate::message::{Channel, Prevalence};
 
 /// Longest brand that is shown whole.
 const BRAND: usize = 24;
@@ -90,7 +90,7 @@ const HEADS: [&str; 13] = [
 pub(super) fn write(
     table: &Table,
     groups: &[Group],
-    priors: Option<&Priors>,
+    priors: Option<&Prevalence>,
     crises: &[Episode],
     sink: &mut dyn Write,
 ) -> io::Result<()> {

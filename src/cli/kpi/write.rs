@@ -11,14 +11,14 @@ use serde_json::{Map, Number, Value, json};
 
 use super::columns::{Cell, Column, columns};
 use super::{KpiFormat, spelt, text};
-use crate::kpi::counts::Priors;
 use crate::kpi::crisis::Episode;
 use crate::kpi::{Group, Table};
+use crate::message::Prevalence;
 
 /// Writes what a table says.
 pub(super) fn write(
     table: &mut Table,
-    priors: Option<&Priors>,
+    priors: Option<&Prevalence>,
     format: KpiFormat,
     sink: &mut (dyn Write + Send),
 ) -> io::Result<()> {
@@ -32,15 +32,7 @@ pub(super) fn write(
         KpiFormat::Text => text::write(table, &groups, priors, &crises, sink),
         KpiFormat::Csv => csv(&groups, sink),
         KpiFormat::Json => {
-            let figures = table.figures(priors);
-            let total = Group {
-                period: None,
-                span: None,
-                channel: None,
-                brand: None,
-                figures,
-                change: None,
-            };
+            let total = Group { figures: table.figures(priors), ..Group::default() };
             json(&groups, &total, &crises, sink)
         }
         KpiFormat::Parquet => parquet(&groups, sink),

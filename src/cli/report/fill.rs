@@ -7,12 +7,11 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::Counted;
-use crate::kpi::counts::Priors;
 use crate::kpi::crisis::{Episode, Series, Watch};
 use crate::kpi::period::hour_of;
 use crate::kpi::words::Words;
 use crate::kpi::{Change, Entry, Figures, Group};
-use crate::message::{Channel, Intent, Sentiment};
+use crate::message::{Channel, Intent, Prevalence};
 use crate::report::{self, CrisisDay, Day, Measure, Month, MonthTotals, Part, Report, Totals};
 
 /// Months shown, the reported one among them: a year and the same month of the year before.
@@ -56,14 +55,7 @@ fn totals(figures: &Figures) -> Totals {
         negative: figures.negative,
         neutral: figures.neutral,
         positive: figures.positive,
-        adjusted: figures.adjusted.map(|a| report::Adjusted {
-            questions: a.questions,
-            complaints: a.complaints,
-            compliments: a.compliments,
-            factual_errors: a.factual_errors,
-            negative: a.negative,
-            positive: a.positive,
-        }),
+        adjusted: figures.adjusted,
         answerable: figures.answerable,
         answered: figures.answered.unwrap_or(0),
         answered_known: figures.answered.is_some(),
@@ -78,7 +70,7 @@ fn totals(figures: &Figures) -> Totals {
 /// Fills a report on `asked`, or on the last month that there is; `None` where it has no messages.
 pub(super) fn fill(
     counted: &mut Counted,
-    priors: Option<&Priors>,
+    priors: Option<&Prevalence>,
     asked: Option<&str>,
 ) -> Option<Filled> {
     let groups = counted.months.groups(priors);
@@ -266,21 +258,8 @@ fn samples(counted: &Counted, name: &str) -> Option<Vec<report::Sample>> {
             .received_at
             .map_or(1, |time| u8::try_from(zone.to_datetime(time).date().day()).unwrap_or(1)),
         channel: entry.channel.map(|channel| channel.name().to_owned()),
-        intents: Intent::ALL
-            .into_iter()
-            .filter(|intent| entry.labels.has(*intent))
-            .map(|intent| match intent {
-                Intent::Question => report::Intent::Question,
-                Intent::Complaint => report::Intent::Complaint,
-                Intent::Compliment => report::Intent::Compliment,
-                Intent::FactualError => report::Intent::FactualError,
-            })
-            .collect(),
-        sentiment: match entry.labels.sentiment {
-            Sentiment::Negative => report::Sentiment::Negative,
-            Sentiment::Neutral => report::Sentiment::Neutral,
-            Sentiment::Positive => report::Sentiment::Positive,
-        },
+        intents: Intent::ALL.into_iter().filter(|intent| entry.labels.has(*intent)).collect(),
+        sentiment: entry.labels.sentiment,
         text: text.clone(),
     };
     Some(chosen.into_iter().map(sample).collect())

@@ -15,16 +15,6 @@ use super::super::{channel, full_set, intent, sentiment};
 use super::{Handled, PROBABILITIES, Said, When, parts, probability};
 use crate::message::{Intent, Language};
 
-/// Texts are kept.
-pub(super) fn with_text(bytes: &[u8]) -> Result<Handled, String> {
-    parse(bytes, true)
-}
-
-/// Texts are kept where there is nothing else.
-pub(super) fn without_text(bytes: &[u8]) -> Result<Handled, String> {
-    parse(bytes, false)
-}
-
 type Text<'a> = Option<Cow<'a, str>>;
 
 #[derive(Default, Deserialize)]
@@ -209,18 +199,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Feeling<'a> {
     }
 }
 
-fn parse(bytes: &[u8], with_text: bool) -> Result<Handled, String> {
+/// A message as it was handled.
+pub(super) fn handled(bytes: &[u8]) -> Result<Handled, String> {
     let row: Row = serde_json::from_slice(bytes).map_err(|_| fault(bytes))?;
     let said = said(&row)?;
-    let wanted = with_text || said.is_none();
-    let kept = |text: Text| text.filter(|_| wanted).map(Cow::into_owned);
     let filled = |text: &Cow<str>| !text.trim().is_empty();
     let when =
         |at: Option<Id>| at.map(|id| id.0).filter(filled).map(|t| When::Text(t.into_owned()));
     Handled {
-        id: kept(row.id.map(|id| id.0)).unwrap_or_default(),
-        text: kept(row.text),
-        context: kept(row.context),
+        id: row.id.map(|id| id.0.into_owned()).unwrap_or_default(),
+        text: row.text.map(Cow::into_owned),
+        context: row.context.map(Cow::into_owned),
         lang: row.lang.filter(filled).map(|tag| Language::from_tag(tag.trim())),
         channel: row.channel.filter(filled).map(|name| channel(&name)).transpose()?,
         brand: row.brand.filter(filled).map(|brand| brand.trim().to_owned()),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,38 +24,16 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, TimeUnit};
 
-use super::super::csv_rows::{boolean, intents};
-use super::super::{Column, OpenError, RecordError, channel, sentiment};
-use super::{Handled, PROBABILITIES, Said, When, parts, probability};
-use crate::message::{Intent, Language};
+use super::super::csv_rows::{boolean, ours};
+use super::super::{Column, OpenError, RecordError};
+use super::{COLUMNS, Handled, NEEDED, PROBABILITIES, Table, When, probability};
 
 /// Rows read at once.
 const BATCH: usize = 8192;
-/// All that is read of a file.
-const COLUMNS: [&str; 16] = [
-    "id",
-    "text",
-    "context",
-    "lang",
-    "channel",
-    "brand",
-    "received_at",
-    "answered_at",
-    "intents",
-    "sentiment",
-    "urgent",
-    "needs_review",
-    "question",
-    "complaint",
-    "compliment",
-    "factual_error",
-];
-
 pub(super) struct ParquetRows {
     reader: ParquetRecordBatchReader,
     /// Places of the columns by the names that we have for them.
     places: HashMap<String, usize>,
-    with_text: bool,
     batch: Option<RecordBatch>,
     /// Next row of the batch, and of the file.
     at: usize,
@@ -63,13 +42,11 @@ pub(super) struct ParquetRows {
 }
 
 impl ParquetRows {
-    pub(super) fn open(
-        file: File,
-        name: &str,
-        renamed: &[Column],
-        with_text: bool,
-    ) -> Result<Self, OpenError> {
-        let header = |reason: String| OpenError::Header { path: name.to_owned(), reason };
+    pub(super) fn open(path: &Path, renamed: &[Column]) -> Result<Self, OpenError> {
+        let name = path.display().to_string();
+        let header = |reason: String| OpenError::Header { path: name.clone(), reason };
+        let file =
+            File::open(path).map_err(|source| OpenError::Read { path: name.clone(), source })?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|_| header("is no Parquet file that can be read".into()))?;
@@ -79,8 +56,8 @@ impl ParquetRows {
         if let Some(missing) = renamed.iter().find(|column| !names.contains(&column.field)) {
             return Err(header(format!("has no column `{}`", missing.header)));
         }
-        if !names.iter().any(|name| name == "text" || name == "sentiment") {
-            return Err(header("has no column `text`".into()));
+        if !names.iter().any(|name| NEEDED.contains(&name.as_str())) {
+            return Err(header(format!("has no column `{}`", NEEDED[0])));
         }
         let known = |name: &&String| {
             COLUMNS.contains(&name.as_str()) || PROBABILITIES.contains(&name.as_str())
@@ -95,26 +72,7 @@ impl ParquetRows {
         let read = RecordBatchReader::schema(&reader);
         let places = read.fields().iter().enumerate();
         let places = places.map(|(at, field)| (ours(field.name(), renamed), at)).collect();
-        Ok(ParquetRows { reader, places, with_text, batch: None, at: 0, row: 0, ended: false })
-    }
-
-    fn handled(&self, batch: &RecordBatch) -> Result<Handled, String> {
-        let row = Row { batch, places: &self.places, at: self.at };
-        let said = row.said()?;
-        let wanted = self.with_text || said.is_none();
-        let kept = |name: &str| if wanted { row.text(name) } else { Ok(None) };
-        Handled {
-            id: if wanted { row.id()? } else { String::new() },
-            text: kept("text")?,
-            context: kept("context")?,
-            lang: row.text("lang")?.map(|tag| Language::from_tag(tag.trim())),
-            channel: row.text("channel")?.map(|name| channel(&name)).transpose()?,
-            brand: row.text("brand")?.map(|brand| brand.trim().to_owned()),
-            received_at: row.when("received_at")?,
-            answered_at: row.when("answered_at")?,
-            said,
-        }
-        .checked()
+        Ok(ParquetRows { reader, places, batch: None, at: 0, row: 0, ended: false })
     }
 }
 
@@ -130,7 +88,7 @@ impl Iterator for ParquetRows {
                 && self.at < batch.num_rows()
             {
                 let line = self.row + 1;
-                let handled = self.handled(batch);
+                let handled = Row { batch, places: &self.places, at: self.at }.handled();
                 (self.at, self.row) = (self.at + 1, line);
                 return Some(
                     handled.map(|h| (line, h)).map_err(|reason| RecordError { line, reason }),
@@ -147,16 +105,6 @@ impl Iterator for ParquetRows {
                 }
             }
         }
-    }
-}
-
-/// What we call a column.
-fn ours(name: &str, renamed: &[Column]) -> String {
-    let name = name.trim().to_lowercase();
-    match renamed.iter().find(|column| column.header == name) {
-        Some(column) => column.field.clone(),
-        None if renamed.iter().any(|column| column.field == name) => String::new(),
-        None => name,
     }
 }
 
@@ -180,7 +128,9 @@ impl Row<'_> {
     fn value<T: ArrowPrimitiveType>(&self, column: &ArrayRef) -> T::Native {
         column.as_primitive::<T>().value(self.at)
     }
+}
 
+impl Table for Row<'_> {
     fn text(&self, name: &str) -> Result<Option<String>, String> {
         let Some(column) = self.column(name) else { return Ok(None) };
         let text = match column.data_type() {
@@ -192,12 +142,12 @@ impl Row<'_> {
         Ok(Some(text.to_owned()).filter(|text| !text.trim().is_empty()))
     }
 
-    fn id(&self) -> Result<String, String> {
-        let Some(column) = self.column("id") else { return Ok(String::new()) };
+    fn id(&self) -> Result<Option<String>, String> {
+        let Some(column) = self.column("id") else { return Ok(None) };
         Ok(match column.data_type() {
-            DataType::Int64 => self.value::<Int64Type>(column).to_string(),
-            DataType::Int32 => self.value::<Int32Type>(column).to_string(),
-            _ => self.text("id")?.unwrap_or_default(),
+            DataType::Int64 => Some(self.value::<Int64Type>(column).to_string()),
+            DataType::Int32 => Some(self.value::<Int32Type>(column).to_string()),
+            _ => self.text("id")?,
         })
     }
 
@@ -254,36 +204,6 @@ impl Row<'_> {
         Ok(Some(match local {
             true => When::Local(TimeZone::UTC.to_datetime(instant)),
             false => When::Instant(instant),
-        }))
-    }
-
-    fn said(&self) -> Result<Option<Said>, String> {
-        let Some(feeling) = self.text("sentiment")? else { return Ok(None) };
-        let holds = match self.text("intents")? {
-            Some(list) => intents(&list)?.map(|holds| holds == Some(true)),
-            None => {
-                let mut holds = [false; 4];
-                for (holds, intent) in holds.iter_mut().zip(Intent::ALL) {
-                    let Some(said) = self.flag(intent.name())? else { return Ok(None) };
-                    *holds = said;
-                }
-                holds
-            }
-        };
-        let mut p = [0f32; 7];
-        let mut complete = true;
-        for (value, name) in p.iter_mut().zip(PROBABILITIES) {
-            match self.number(name)? {
-                Some(number) => *value = number,
-                None => complete = false,
-            }
-        }
-        Ok(Some(Said {
-            intents: holds,
-            sentiment: sentiment(&feeling)?,
-            urgent: self.flag("urgent")?.unwrap_or(false),
-            needs_review: self.flag("needs_review")?.unwrap_or(false),
-            probabilities: complete.then_some(parts(p)),
         }))
     }
 }
