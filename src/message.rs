@@ -3,9 +3,13 @@
 //! Labels are defined by the project's label guideline (summarised on each variant). This module
 //! depends on nothing else in the crate; every other layer speaks in these types.
 
+mod verdict;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use verdict::doubt_of;
 
 /// Longest accepted `text` or `context`, in bytes of UTF-8.
 pub const MAX_TEXT_BYTES: usize = 32 * 1024;
@@ -346,18 +350,6 @@ pub struct Verdict {
     pub context_read: bool,
     /// The model that made this verdict.
     pub model: Arc<ModelId>,
-}
-
-impl Verdict {
-    /// The judgement on one intent.
-    pub fn intent(&self, intent: Intent) -> Judgement {
-        self.intents[intent as usize]
-    }
-
-    /// p(positive) - p(negative), in [-1, 1].
-    pub fn sentiment_score(&self) -> f32 {
-        self.sentiment_probabilities[2] - self.sentiment_probabilities[0]
-    }
 }
 
 #[cfg(test)]

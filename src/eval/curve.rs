@@ -1,33 +1,26 @@
 //! The review curve: how many of the wrong messages a person sees who looks at the most doubtful.
 //!
-//! Messages are ordered by [`risk`]; at some shares of them it is counted how many of all messages
+//! Messages are ordered by [`Verdict::doubt`]; at some shares of them it is counted how many of all messages
 //! with a wrong label are among them, beside what `needs_review` catches. It keeps 8 bytes a message,
 //! the least that an order takes. May depend on `message` only.
 
 use serde::Serialize;
 
-use super::by_label::{ByLabel, sureness, wrong};
+use super::by_label::{ByLabel, wrong};
 use super::{Targets, ratio, share};
 use crate::message::Verdict;
 
 /// Shares of the messages at which the curve is given, in percent.
 pub const SHARES: [u64; 6] = [5, 10, 15, 20, 30, 50];
 
-/// The model's own chance that some label of the message is wrong, in [0, 1], as if its labels were
-/// independent. Urgency has no say.
-pub fn risk(verdict: &Verdict) -> f64 {
-    let all_right: f64 = sureness(verdict).all().into_iter().product();
-    (1.0 - all_right).clamp(0.0, 1.0)
-}
-
-/// Risks and errors of the messages so far.
+/// Doubts and errors of the messages so far.
 #[derive(Clone, Debug, Default)]
 pub struct Curve(Vec<Seen>);
 
 /// What the curve keeps of one message.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    risk: f32,
+    doubt: f32,
     /// A bit for each label that is wrong, in the order of `LABELS`.
     wrong: u8,
     needs_review: bool,
@@ -43,14 +36,14 @@ impl Curve {
         }
         let bit = |(at, label): (usize, &&Option<bool>)| u8::from(**label == Some(true)) << at;
         let wrong = labels.all().iter().enumerate().map(bit).sum();
-        let needs_review = verdict.needs_review;
-        self.0.push(Seen { risk: risk(verdict) as f32, wrong, needs_review });
+        let Verdict { needs_review, .. } = *verdict;
+        self.0.push(Seen { doubt: verdict.doubt(), wrong, needs_review });
     }
 
-    /// The curve so far. Of equal risks the one that came first goes first.
+    /// The curve so far. Of equal doubts the one that came first goes first.
     pub fn report(&self) -> CurveReport {
         let mut ordered = self.0.clone();
-        ordered.sort_by(|a, b| b.risk.total_cmp(&a.risk));
+        ordered.sort_by(|a, b| b.doubt.total_cmp(&a.doubt));
         let n = ordered.len();
         let total = Errors::of(&ordered);
         let points = SHARES.map(|percent| {

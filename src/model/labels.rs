@@ -71,8 +71,11 @@ pub struct Calibration {
     /// Sentiment logits are divided by this before the softmax.
     pub sentiment_temperature: f32,
     /// A probability nearer to its threshold than this asks for review, as does a most probable
-    /// sentiment that leads by less.
+    /// sentiment that leads by less. Of urgency only, where `review_doubt` is given.
     pub review_margin: f32,
+    /// [`Verdict::doubt`] from which review is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_doubt: Option<f32>,
     /// How common each label is where the probabilities were calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prevalence: Option<Prevalence>,
@@ -115,6 +118,7 @@ impl Default for Calibration {
             urgent: LabelCalibration::default(),
             sentiment_temperature: 1.0,
             review_margin: 0.1,
+            review_doubt: None,
             prevalence: None,
         }
     }
@@ -163,6 +167,7 @@ impl Calibration {
             && temperature.is_finite()
             && temperature > 0.0
             && (0.0..=1.0).contains(&self.review_margin)
+            && self.review_doubt.is_none_or(|doubt| (0.0..=1.0).contains(&doubt))
     }
 
     /// How the intents are read in a message of that language.
@@ -201,29 +206,31 @@ impl Calibration {
             (judged.probability - own.threshold).abs() < self.review_margin
         };
         let read = self.in_language(reach.language);
-        let close = intents.iter().zip(&read).any(|(j, r)| near(*j, r))
-            || near(urgent, &self.urgent)
-            || lead < self.review_margin;
+        let close =
+            || intents.iter().zip(&read).any(|(j, r)| near(*j, r)) || lead < self.review_margin;
         let primary =
             Intent::ALL.into_iter().filter(|&i| intents[i as usize].holds).max_by(|&a, &b| {
                 intents[a as usize].probability.total_cmp(&intents[b as usize].probability)
             });
-        Verdict {
+        let mut verdict = Verdict {
             intents,
             primary,
             urgent,
             sentiment: Sentiment::ALL[ranked[0]],
             sentiment_probabilities: probabilities,
-            needs_review: close
-                || divided
-                || reach.foreign
-                || contradicts(&intents, &probabilities),
+            needs_review: false,
             language: reach.language,
             tokens_read: reach.tokens_read,
             truncated: reach.truncated,
             context_read: reach.context_read,
             model: Arc::clone(model),
-        }
+        };
+        verdict.needs_review = self.review_doubt.map_or_else(close, |from| verdict.doubt() >= from)
+            || near(urgent, &self.urgent)
+            || divided
+            || reach.foreign
+            || contradicts(&intents, &probabilities);
+        verdict
     }
 
     /// Probabilities of the sentiments, in the order of [`Sentiment::ALL`].
@@ -288,6 +295,31 @@ mod tests {
         assert!(!serde_json::to_string(&Calibration::default()).unwrap().contains("thresholds"));
         let thresholds = ByLanguage { nl: Some([1.7; 4]), en: None };
         assert!(!Calibration { thresholds, ..calibration }.are_sound());
+    }
+
+    /// Each label fairly sure, but not all of them together: what the margin of no single one sees.
+    #[test]
+    fn doubt_adds_up_over_the_labels() {
+        let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
+        let language = Language::Dutch;
+        let reach = Reach {
+            tokens_read: 3,
+            truncated: false,
+            context_read: false,
+            language,
+            foreign: false,
+        };
+        let doubtful = [1.4, 1.4, -1.4, -1.4, 2.0, 0.0, 0.0, -6.0];
+        let asks = |review_doubt: Option<f32>, logits: &Logits| {
+            let calibration = Calibration { review_doubt, ..Calibration::default() };
+            calibration.verdict(logits, reach, &model).unwrap().needs_review
+        };
+        assert!(!asks(None, &doubtful), "no label is near its threshold");
+        assert!(asks(Some(0.5), &doubtful) && !asks(Some(0.9), &doubtful));
+        assert!(!asks(Some(0.5), &[4.0, -4.0, -4.0, -4.0, 0.0, 6.0, 0.0, -6.0]));
+        let near_urgent = [4.0, -4.0, -4.0, -4.0, 0.0, 6.0, 0.0, 0.05];
+        assert!(asks(Some(0.9), &near_urgent), "urgency has a margin of its own");
+        assert!(!Calibration { review_doubt: Some(1.5), ..Calibration::default() }.are_sound());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! May depend on: `message`, `model::labels`, `train::corpus`.
 
 use super::corpus::Example;
-use crate::message::{Judgement, Language, Prevalence, Sentiment};
+use crate::message::{Language, Prevalence, Sentiment, doubt_of};
 use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
 
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
 
 /// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
-/// a temperature for sentiment, a margin that flags [`REVIEWED`] of the messages. Of what the examples
+/// a temperature for sentiment, the doubt from which review is asked for of [`REVIEWED`] of the messages. Of what the examples
 /// are too few for, `before` stays. With `by_language` thresholds are fitted in each language too.
 pub fn tune(
     examples: &[Example],
@@ -48,10 +48,11 @@ pub fn tune(
         thresholds,
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
-        review_margin: 0.0,
+        review_margin: Calibration::default().review_margin,
+        review_doubt: None,
         prevalence: prevalence(examples).or(before.prevalence),
     };
-    calibration.review_margin = margin(&calibration, examples, logits);
+    calibration.review_doubt = doubt(&calibration, examples, logits);
     calibration
 }
 
@@ -176,28 +177,16 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> Option<f32> {
     Some(((low + high) / 2.0).exp() as f32)
 }
 
-/// The margin under which [`REVIEWED`] of the messages are too close to call.
-fn margin(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> f32 {
-    let one = |(example, z): (&Example, &Logits)| distance(calibration, example.language, z);
-    let mut distances: Vec<f32> = examples.iter().zip(logits).map(one).collect();
-    distances.sort_by(f32::total_cmp);
-    let index = (distances.len() as f64 * REVIEWED) as usize;
-    distances.get(index).map_or(0.1, |d| d.clamp(0.0, 0.5))
-}
-
-/// How near the nearest decision is to going the other way.
-fn distance(calibration: &Calibration, language: Language, logits: &Logits) -> f32 {
-    let gap = |r: &LabelCalibration, z: f32| {
-        let Judgement { probability, .. } = r.judge(z);
-        (probability - r.threshold).abs()
+/// The doubt that [`REVIEWED`] of the messages reach; `None` without messages.
+fn doubt(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Option<f32> {
+    let one = |(example, z): (&Example, &Logits)| {
+        let read = calibration.in_language(example.language);
+        let intents = std::array::from_fn(|i| read[i].judge(z[i]));
+        doubt_of(&intents, &calibration.sentiment(z))
     };
-    let mut sentiment = calibration.sentiment(logits);
-    sentiment.sort_by(|a, b| b.total_cmp(a));
-    let read = calibration.in_language(language);
-    let intents = read.iter().zip(logits).map(|(r, z)| gap(r, *z));
-    intents
-        .chain([gap(&calibration.urgent, logits[7]), sentiment[0] - sentiment[1]])
-        .fold(f32::MAX, f32::min)
+    let mut doubts: Vec<f32> = examples.iter().zip(logits).map(one).collect();
+    doubts.sort_by(|a, b| b.total_cmp(a));
+    doubts.get((doubts.len() as f64 * REVIEWED) as usize).map(|doubt| doubt.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

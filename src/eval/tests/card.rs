@@ -4,7 +4,7 @@ use super::*;
 use crate::eval::by_label::LABELS;
 use crate::eval::card::Counts;
 use crate::eval::consistency::{Consistency, Contradictions};
-use crate::eval::curve::{Curve, SHARES, risk};
+use crate::eval::curve::{Curve, SHARES};
 use crate::eval::flips::Flips;
 use crate::eval::negation::{Negations, pairs};
 use crate::eval::slices::{SMALL, Slices, Traits};
@@ -19,14 +19,14 @@ fn sure(sentiment: Sentiment) -> [f32; 3] {
 }
 
 #[test]
-fn risk_is_one_less_the_product_of_what_is_said() {
+fn doubt_is_one_less_the_product_of_what_is_said() {
     let said = verdict([0.9, 0.2, 0.1, 0.4], [0.7, 0.2, 0.1], 0.99);
     let by_hand = 1.0 - 0.9 * 0.8 * 0.9 * 0.6 * 0.7;
-    assert!((risk(&said) - by_hand).abs() < 1e-6, "{}", risk(&said));
+    assert!((said.doubt() - by_hand).abs() < 1e-6, "{}", said.doubt());
     // A threshold other than one half: what is said counts, not what is likelier.
     let mut low = said;
     low.intents[1].holds = true;
-    assert!((risk(&low) - (1.0 - 0.9 * 0.2 * 0.9 * 0.6 * 0.7)).abs() < 1e-6);
+    assert!((low.doubt() - (1.0 - 0.9 * 0.2 * 0.9 * 0.6 * 0.7)).abs() < 1e-6);
 }
 
 #[test]
