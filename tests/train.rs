@@ -11,9 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use klankbord::batch::plan::Limits;
 use klankbord::model::bundle::Bundle;
+use klankbord::model::joined::Joined;
+use klankbord::model::net::{Mode, Net, Precision};
+use klankbord::model::ops::Dropout;
 use klankbord::train::corpus::load;
 use klankbord::train::fit::{Data, Event, FitSettings, Outcome, fit};
+use klankbord::train::loss::JointLoss;
 use klankbord::train::optimiser::AdamSettings;
+use klankbord::train::step::{Noise, gradients};
 use serde_json::{Value, json};
 
 fn klankbord() -> Command {
@@ -192,6 +197,7 @@ fn fit_here(
         words: false,
         auxiliary_take: 0,
         varied: 0.5,
+        precision: Precision::F32,
     };
     let dir = bench.path(out);
     std::fs::create_dir_all(&dir).unwrap();
@@ -262,4 +268,100 @@ fn what_cannot_be_trained_on_is_refused_with_the_reason() {
     let clip = refused("base", "", &["--clip=-1"]);
     assert!(clip.contains("--clip: must be above 0"), "{clip}");
     assert!(refused("nowhere", "", &[]).contains("no model found"));
+}
+
+/// The parts that a batch is walked in add up to the batch.
+#[test]
+fn a_batch_in_parts_gives_the_gradients_of_the_whole() {
+    let bench = Bench::new();
+    let bundle = Bundle::load(&bench.path("base")).unwrap();
+    let mut weights = bundle.weights;
+    weights.add_heads(bundle.manifest.architecture.hidden, 1);
+    let examples = load(&bench.path("train.jsonl"), &bundle.tokeniser, 64, 1.0, &[]).unwrap();
+    let mode = Mode::Training { words: true, precision: Precision::F32 };
+    let net = Net::new(bundle.manifest.architecture, &weights, mode).unwrap();
+    let noise = Noise { dropout: 0.0, smoothing: 0.1, seed: 3 };
+    for count in [1, 2, 7] {
+        let batch: Vec<_> = examples[..count].iter().map(|e| (&e.tokens, e.target)).collect();
+        let (loss, gradients) = gradients(&net, &batch, &noise).unwrap();
+        let (tokens, targets): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
+        let whole = JointLoss { targets, of: count, smoothing: 0.1 };
+        let no_dropout = Dropout::new(0.0, 0);
+        let (expected, whole) = net
+            .gradients(&net.lay_out().unwrap(), &Joined::new(tokens), &no_dropout, whole)
+            .unwrap();
+        assert!((loss - expected).abs() < 1e-5, "{count}: {loss} vs {expected}");
+        for (at, (ours, theirs)) in gradients.iter().zip(&whole).enumerate() {
+            let values = |t: &Option<candle_core::Tensor>| {
+                t.as_ref().map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            };
+            let (ours, theirs) = (values(ours).unwrap(), values(theirs).unwrap());
+            let gap = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap < 1e-5, "{count} messages, parameter {at}: {gap}");
+            assert!(theirs.iter().any(|value| *value != 0.0), "parameter {at} gets none");
+        }
+    }
+}
+
+/// Labels by id stand in for those that the texts' own file has.
+#[test]
+fn labels_of_another_file_are_trained_on() {
+    let bench = Bench::new();
+    // Every label of the file is wrong; the labels by id are right.
+    let right = std::fs::read_to_string(bench.path("train.jsonl")).unwrap();
+    let (mut wrong, mut labels) = (String::new(), String::new());
+    for line in right.lines().take(48) {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        let text = record["text"].clone();
+        record["text"] = json!("-");
+        labels.push_str(&format!("{record}\n"));
+        let id = &record["id"];
+        wrong.push_str(&format!(
+            "{}\n",
+            json!({"id": id, "text": text, "intents_some": ["question"]})
+        ));
+    }
+    wrong.push_str("{\"id\":\"more\",\"text\":\"waar blijft\",\"intents\":[\"question\"]}\n");
+    std::fs::write(bench.path("other.jsonl"), &wrong).unwrap();
+    std::fs::write(bench.path("labels.jsonl"), &labels).unwrap();
+    std::fs::write(bench.path("one.jsonl"), right.lines().next().unwrap()).unwrap();
+    let train = |labels: &str| {
+        let mut command = klankbord();
+        command.arg("train").arg("--from").arg(bench.path("base"));
+        command
+            .arg("--data")
+            .arg(bench.path("one.jsonl"))
+            .arg("--dev")
+            .arg(bench.path("dev.jsonl"));
+        command.arg("--auxiliary").arg(bench.path("other.jsonl"));
+        command.arg("--labels").arg(bench.path(labels)).arg("--out").arg(bench.path("out"));
+        command.args(["--epochs", "12", "--rate", "0.003", "--batch-tokens", "64"]);
+        command.args(["--patience", "100"]).output().unwrap()
+    };
+    let done = train("labels.jsonl");
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).contains("49 messages to train on, 1 auxiliary"), "{}", said(&done));
+    let mut eval = klankbord();
+    eval.args(["eval", "--json", "--model"]).arg(bench.path("out")).arg(bench.path("dev.jsonl"));
+    let report: Value = serde_json::from_slice(&eval.output().unwrap().stdout).unwrap();
+    assert!(report["intents"]["macro_f1"].as_f64().unwrap() > 0.9, "{report}");
+    for (file, text, reason) in [
+        (
+            "a.jsonl",
+            labels.replace("\"id\":\"3\"", "\"id\":\"x\""),
+            "1 of the ids are in no --auxiliary file",
+        ),
+        (
+            "b.jsonl",
+            labels.replace("\"id\":\"3\"", "\"id\":\"2\""),
+            "record 4: id: was there before",
+        ),
+        ("c.jsonl", "{\"text\":\"-\",\"intents\":[]}".to_owned(), "record 1: id: is missing"),
+        ("d.jsonl", "{\"id\":\"1\",\"text\":\"-\"}".to_owned(), "record 1: has no label"),
+    ] {
+        std::fs::write(bench.path(file), text).unwrap();
+        let refused = train(file);
+        assert_eq!(refused.status.code(), Some(2), "{file}");
+        assert!(said(&refused).contains(reason), "{file}: {}", said(&refused));
+    }
 }

@@ -1,6 +1,6 @@
 //! `klankbord train`: labelled messages to a model folder, or a trained model to one of your own.
 //!
-//! May depend on: `model`, `record`, `tokenise`, `train`.
+//! May depend on: `machine`, `model`, `record`, `tokenise`, `train`.
 
 mod options;
 mod own;
@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use crate::machine::heap::keep_freed;
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
 use crate::model::labels::logit_names;
 use crate::model::net::{Mode, Net, NetError};
 use crate::model::weights::Weights;
 use crate::record::Column;
 use crate::tokenise::Tokeniser;
-use crate::train::corpus::{CorpusError, Example, load};
+use crate::train::corpus::{CorpusError, Example, Labels, load};
 use crate::train::fit::{Data, FitError, Outcome, clean, fit, predict};
 use crate::train::tune::tune;
 
@@ -39,6 +40,10 @@ pub struct TrainArgs {
     /// to come; may be repeated.
     #[arg(long, value_name = "FILE")]
     auxiliary: Vec<PathBuf>,
+    /// File of labels by id (records as in --data, whose texts are not read) in place of those that the
+    /// --auxiliary files have; the messages are then trained on like --data; may be repeated.
+    #[arg(long, value_name = "FILE", requires = "auxiliary")]
+    labels: Vec<PathBuf>,
     /// Weight of an auxiliary message in the loss.
     #[arg(long, default_value_t = 0.3)]
     auxiliary_weight: f32,
@@ -127,7 +132,10 @@ pub struct TrainArgs {
     /// Stop after this many epochs without a better dev score.
     #[arg(long, default_value_t = 2)]
     patience: usize,
-    /// Same seed, data and options: same model.
+    /// What the matrix products are made in
+    #[arg(long, value_enum, default_value_t = options::Products::Auto)]
+    products: options::Products,
+    /// Same seed, data, options and kind of CPU: same model.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Go on with an interrupted run in the output folder.
@@ -170,6 +178,7 @@ pub enum TrainError {
 /// [`TrainError`] saying what is wrong and where.
 pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     options::check(args)?;
+    keep_freed();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
@@ -195,12 +204,20 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         dev.push((stem(path), examples));
     }
     let share = args.hold_out.unwrap_or(if tuned && dev.is_empty() { 0.2 } else { 0.0 });
-    let [main, held] = held_out(read(&args.data, 1.0, limit)?, share, args.seed);
+    let mut main = read(&args.data, 1.0, limit)?;
+    let (mut auxiliary, mut labels) = (Vec::new(), Labels::read(&args.labels)?);
+    for path in &args.auxiliary {
+        let weight = args.auxiliary_weight;
+        let [labelled, others] = labels.load(path, &tokeniser, limit, weight, &args.column)?;
+        main.extend(labelled);
+        auxiliary.extend(others);
+    }
+    labels.all_used()?;
+    let [main, held] = held_out(main, share, args.seed);
     if !held.is_empty() {
         dev.push(("held out".to_owned(), held));
     }
-    let mut auxiliary = read(&args.auxiliary, args.auxiliary_weight, limit)?;
-    let mut settings = options::settings(args, tuned);
+    let mut settings = options::settings(args, tuned)?;
     let beside = tuned && args.auxiliary.is_empty() && !args.no_replay;
     let replayed = match args.replay.is_empty() && beside {
         true => Replay::beside(&args.from),
@@ -271,7 +288,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         logits: logit_names().map(str::to_owned).into(),
         calibration,
         trained_on: trained_on(args, &replayed),
-        recipe: options::recipe(args, tuned, &replayed),
+        recipe: options::recipe(args, &settings, tuned, &replayed),
         reads_context: base.reads_context || replies,
         files: BTreeMap::new(),
     };
@@ -289,7 +306,14 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
 /// Names of the sets, each once.
 fn trained_on(args: &TrainArgs, replayed: &[PathBuf]) -> Vec<String> {
     let mut names = Vec::new();
-    for name in args.data.iter().chain(&args.auxiliary).chain(replayed).map(|path| stem(path)) {
+    for name in args
+        .data
+        .iter()
+        .chain(&args.auxiliary)
+        .chain(&args.labels)
+        .chain(replayed)
+        .map(|path| stem(path))
+    {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -2,17 +2,21 @@
 //! post-norm, mean pooling, and one affine head of eight logits.
 //!
 //! It trains, and it is the oracle that faster engines are held against. Its eight logits are, in
-//! order: the four intents, the three sentiments, urgent. May depend on: `model::{base, joined, labels,
+//! order: the four intents, the three sentiments, urgent. May depend on: `machine`, `model::{base, joined, labels,
 //! ops, weights}`.
 
-use candle_core::{CustomOp1, Device, Result, Tensor};
+mod pass;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::base::Architecture;
-use super::joined::Joined;
 use super::labels::LOGITS;
-use super::ops::{self, Dropout, Gradients, Node, PackedWeight, Tape};
+use super::ops::{PackedWeight, Products, RoundedWeight};
 use super::weights::{WORDS, Weights, WeightsError, Words};
+use crate::machine::bf16::Bf16;
 
 /// What a parameter belongs to; learning rates differ by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +40,21 @@ pub struct Parameter {
     pub part: Part,
 }
 
+/// What the products of training are made in; weights, sums and everything else are f32 all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    /// Factors rounded to bf16: faster, on CPUs that have the instructions.
+    Bf16(Bf16),
+}
+
 /// How a network is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// For verdicts: weights packed once for the product kernel.
     Inference,
     /// For training; word embeddings follow only if asked to.
-    Training { words: bool },
+    Training { words: bool, precision: Precision },
 }
 
 /// A parameter by its place in the list.
@@ -51,7 +63,6 @@ type Index = usize;
 struct Affine {
     weight: Index,
     bias: Index,
-    packed: Option<PackedWeight>,
 }
 
 struct Layer {
@@ -78,12 +89,18 @@ pub struct Net {
     layers: Vec<Layer>,
     head: Affine,
     parameters: Vec<Parameter>,
+    mode: Mode,
+    /// For verdicts, where weights do not change.
+    laid_out: LaidOut,
 }
+
+/// How each parameter that is a layer's weight multiplies, by its place in the list.
+#[derive(Default)]
+pub struct LaidOut(BTreeMap<Index, Products>);
 
 /// Builds parameters one by one.
 struct Builder<'a> {
     weights: &'a Weights,
-    mode: Mode,
     parameters: Vec<Parameter>,
 }
 
@@ -119,11 +136,7 @@ impl Builder<'_> {
         let all = names.len() * outputs;
         let weight = self.take(&of("weight"), &[outputs, inputs], &[all, inputs], part)?;
         let bias = self.take(&of("bias"), &[outputs], &[all], part)?;
-        let packed = match self.mode {
-            Mode::Inference => Some(PackedWeight::new(&self.parameters[weight].tensor)?),
-            Mode::Training { .. } => None,
-        };
-        Ok(Affine { weight, bias, packed })
+        Ok(Affine { weight, bias })
     }
 
     fn norm(
@@ -159,9 +172,9 @@ impl Net {
         mode: Mode,
     ) -> std::result::Result<Self, NetError> {
         let Architecture { hidden, ffn, vocabulary, positions, token_types, .. } = architecture;
-        let mut make = Builder { weights, mode, parameters: Vec::new() };
+        let mut make = Builder { weights, parameters: Vec::new() };
         let words = match mode {
-            Mode::Training { words: true } => {
+            Mode::Training { words: true, .. } => {
                 let values = weights.words.to_full(hidden);
                 let tensor = Tensor::from_vec(values, (vocabulary, hidden), &Device::Cpu)?;
                 let (names, share) = (vec![WORDS.into()], vec![vocabulary, hidden]);
@@ -200,7 +213,45 @@ impl Net {
         if let Some(name) = weights.tensors.keys().find(|name| !used(name)) {
             return Err(WeightsError::Unexpected(name.clone()).into());
         }
-        Ok(Net { architecture, words, positions, types, norm, layers, head, parameters })
+        let laid_out = LaidOut::default();
+        let mut net = Net {
+            architecture,
+            words,
+            positions,
+            types,
+            norm,
+            layers,
+            head,
+            parameters,
+            mode,
+            laid_out,
+        };
+        if mode == Mode::Inference {
+            net.laid_out = net.lay_out()?;
+        }
+        Ok(net)
+    }
+
+    /// Its weights as they are now, laid out for the products of one step.
+    ///
+    /// # Errors
+    /// Where the tensor library fails.
+    pub fn lay_out(&self) -> Result<LaidOut> {
+        let inner =
+            self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.ffn_in, &l.ffn_out]);
+        let all: Vec<Index> = inner.chain([&self.head]).map(|affine| affine.weight).collect();
+        let one = |&index: &Index| -> Result<_> {
+            let weight = &self.parameters[index].tensor;
+            let products = match self.mode {
+                Mode::Inference => Products::Packed(PackedWeight::new(weight)?),
+                Mode::Training { precision: Precision::F32, .. } => Products::F32,
+                Mode::Training { precision: Precision::Bf16(bf16), .. } => {
+                    RoundedWeight::new(bf16, weight)?.map_or(Products::F32, Products::Bf16)
+                }
+            };
+            Ok((index, products))
+        };
+        all.par_iter().map(one).collect::<Result<_>>().map(LaidOut)
     }
 
     /// Its trained tensors.
@@ -224,7 +275,7 @@ impl Net {
             WordTable::Frozen(words) => words.clone(),
             WordTable::Trained(_) => Words::Full(Vec::new()),
         };
-        let mut tensors = std::collections::BTreeMap::new();
+        let mut tensors = BTreeMap::new();
         for (parameter, values) in self.parameters.iter().zip(values) {
             if parameter.names[0] == WORDS {
                 words = Words::Full(values.clone());
@@ -236,137 +287,5 @@ impl Net {
             }
         }
         Weights { words, ints: Default::default(), tensors }
-    }
-
-    /// Logits of each message: (B, [`LOGITS`]).
-    ///
-    /// # Errors
-    /// Where the tensor library fails, as for an id beyond the vocabulary.
-    pub fn forward(&self, batch: &Joined) -> Result<Tensor> {
-        let tape = Tape::forgetting();
-        let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
-        Ok(run.logits(batch)?.value)
-    }
-
-    /// Hidden states after the embeddings and after each layer, (T, C) each.
-    ///
-    /// # Errors
-    /// As [`Net::forward`].
-    pub fn hidden_states(&self, batch: &Joined) -> Result<Vec<Vec<f32>>> {
-        let tape = Tape::forgetting();
-        let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
-        let mut states = Vec::new();
-        run.encode(batch, |x| states.push(x.value.clone()))?;
-        states.iter().map(|x| x.flatten_all()?.to_vec1()).collect()
-    }
-
-    /// Mean of the hidden states of each message's own tokens: (B, C).
-    ///
-    /// # Errors
-    /// As [`Net::forward`].
-    pub fn embed(&self, batch: &Joined) -> Result<Tensor> {
-        let tape = Tape::forgetting();
-        let run = Run { net: self, tape: &tape, dropout: None, parameters: self.leaves(&tape) };
-        Ok(run.pooled(batch)?.value)
-    }
-
-    /// The loss that `loss` makes of the logits, and the gradient of each parameter, in their order.
-    ///
-    /// # Errors
-    /// As [`Net::forward`].
-    pub fn gradients(
-        &self,
-        batch: &Joined,
-        dropout: &Dropout,
-        loss: impl CustomOp1 + 'static,
-    ) -> Result<(f32, Vec<Option<Tensor>>)> {
-        let tape = Tape::recording();
-        let run =
-            Run { net: self, tape: &tape, dropout: Some(dropout), parameters: self.leaves(&tape) };
-        let loss = tape.custom(loss, &run.logits(batch)?)?;
-        let parameters = run.parameters;
-        let mut gradients: Gradients = tape.backward(&loss)?;
-        let gradients = parameters.iter().map(|node| gradients.take(node)).collect();
-        Ok((loss.value.to_scalar()?, gradients))
-    }
-
-    fn leaves(&self, tape: &Tape) -> Vec<Node> {
-        self.parameters.iter().map(|parameter| tape.leaf(&parameter.tensor)).collect()
-    }
-}
-
-/// One pass through the network.
-struct Run<'a> {
-    net: &'a Net,
-    tape: &'a Tape,
-    dropout: Option<&'a Dropout>,
-    parameters: Vec<Node>,
-}
-
-impl Run<'_> {
-    fn affine(&self, layer: &Affine, x: &Node) -> Result<Node> {
-        let (weight, bias) = (&self.parameters[layer.weight], &self.parameters[layer.bias]);
-        ops::linear(self.tape, x, weight, bias, layer.packed.as_ref())
-    }
-
-    fn add_norm(&self, x: &Node, residual: &Node, norm: Index) -> Result<Node> {
-        let norm = &self.parameters[norm];
-        ops::add_norm(self.tape, x, residual, norm, self.net.architecture.epsilon)
-    }
-
-    fn drop(&self, x: Node) -> Result<Node> {
-        match self.dropout {
-            Some(dropout) => dropout.apply(self.tape, &x),
-            None => Ok(x),
-        }
-    }
-
-    /// Hidden states of every token: (T, C). `seen` gets those after the embeddings and each layer.
-    fn encode(&self, batch: &Joined, mut seen: impl FnMut(&Node)) -> Result<Node> {
-        let (net, tape) = (self.net, self.tape);
-        let (positions, types) = (&self.parameters[net.positions], &self.parameters[net.types]);
-        let last_type = net.architecture.token_types as u32 - 1;
-        let kinds: Vec<u32> = batch.types.iter().map(|&kind| kind.min(last_type)).collect();
-        let places = ops::places(tape, positions, types, (&batch.positions, &kinds))?;
-        let words = self.words(&batch.ids)?;
-        let mut x = self.drop(self.add_norm(&words, &places, net.norm)?)?;
-        seen(&x);
-        for layer in &net.layers {
-            let qkv = self.affine(&layer.qkv, &x)?;
-            let mixed = ops::attention(tape, &qkv, net.architecture.heads, &batch.segments)?;
-            let mixed = self.drop(self.affine(&layer.attention_out, &mixed)?)?;
-            x = self.add_norm(&mixed, &x, layer.attention_norm)?;
-            let inner = ops::gelu(tape, &self.affine(&layer.ffn_in, &x)?)?;
-            let inner = self.drop(self.affine(&layer.ffn_out, &inner)?)?;
-            x = self.add_norm(&inner, &x, layer.ffn_norm)?;
-            seen(&x);
-        }
-        Ok(x)
-    }
-
-    fn pooled(&self, batch: &Joined) -> Result<Node> {
-        ops::mean_pool(self.tape, &self.encode(batch, |_| ())?, &batch.own)
-    }
-
-    fn logits(&self, batch: &Joined) -> Result<Node> {
-        self.affine(&self.net.head, &self.pooled(batch)?)
-    }
-
-    fn words(&self, ids: &[u32]) -> Result<Node> {
-        let Architecture { hidden, vocabulary, .. } = self.net.architecture;
-        if ids.iter().any(|&id| id as usize >= vocabulary) {
-            candle_core::bail!("a token id is beyond the vocabulary of {vocabulary}");
-        }
-        let words = match &self.net.words {
-            WordTable::Trained(table) => {
-                return ops::rows(self.tape, &self.parameters[*table], ids);
-            }
-            WordTable::Frozen(words) => words,
-        };
-        let mut rows = vec![0f32; ids.len() * hidden];
-        rows.par_chunks_mut(hidden)
-            .zip(ids)
-            .for_each(|(row, &id)| words.copy_row(id as usize, row));
-        Ok(self.tape.leaf(&Tensor::from_vec(rows, (ids.len(), hidden), &Device::Cpu)?))
     }
 }

@@ -148,7 +148,7 @@ impl Press<'_> {
         let all = names.len() * outputs;
         let weight = self.tape.leaf(&Tensor::from_vec(full, (all, inputs), &Device::Cpu)?);
         let bias = self.tape.leaf(&Tensor::from_vec(bias, all, &Device::Cpu)?);
-        Ok(ops::linear(&self.tape, x, &weight, &bias, None)?)
+        Ok(ops::linear(&self.tape, x, &weight, &bias, &ops::Products::F32)?)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! May depend on: `perturb`, `record`, `tokenise`, `train::loss`.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
@@ -68,6 +69,12 @@ pub enum CorpusError {
     /// Lines of it are broken.
     #[error("{}: {count} of {total} records cannot be used; the first: {first}", path.display())]
     Records { path: PathBuf, count: usize, total: usize, first: String },
+    /// A record of labels by id is of no use.
+    #[error("{}: record {record}: {reason}", path.display())]
+    Label { path: PathBuf, record: usize, reason: &'static str },
+    /// Labels by id are of messages that no file has.
+    #[error("--labels: {count} of the ids are in no --auxiliary file; the first: `{first}`")]
+    Unfound { count: usize, first: String },
     /// It has no record with a label.
     #[error("{}: no labelled record", .0.display())]
     Empty(PathBuf),
@@ -88,12 +95,102 @@ pub fn load(
     weight: f32,
     renamed: &[Column],
 ) -> Result<Vec<Example>, CorpusError> {
+    let mut records = records(path, renamed)?;
+    records.retain(is_labelled);
+    if records.is_empty() {
+        return Err(CorpusError::Empty(path.to_owned()));
+    }
+    let examples = records.par_iter().map(|record| example(record, tokeniser, limit, weight));
+    Ok(examples.collect::<Result<_, _>>()?)
+}
+
+/// Labels by id, of messages whose text is in another file: of a second reading, or of texts that may be trained
+/// on but not passed on.
+#[derive(Default)]
+pub struct Labels {
+    by_id: HashMap<String, LabelledRecord>,
+    used: HashSet<String>,
+}
+
+impl Labels {
+    /// Reads them from records as [`load`] takes them; their texts are not looked at.
+    ///
+    /// # Errors
+    /// [`CorpusError`], as where a record has no id, no label, or the id of another.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, CorpusError> {
+        let mut by_id = HashMap::new();
+        for path in paths {
+            for (index, record) in records(path, &[])?.into_iter().enumerate() {
+                let reason = match &record {
+                    LabelledRecord { id, .. } if id.is_empty() => Some("id: is missing"),
+                    record if !is_labelled(record) => Some("has no label"),
+                    LabelledRecord { id, .. } if by_id.contains_key(id) => {
+                        Some("id: was there before")
+                    }
+                    _ => None,
+                };
+                if let Some(reason) = reason {
+                    let (path, record) = (path.clone(), index + 1);
+                    return Err(CorpusError::Label { path, record, reason });
+                }
+                by_id.insert(record.id.clone(), record);
+            }
+        }
+        Ok(Labels { by_id, used: HashSet::new() })
+    }
+
+    /// The examples of `path` that these label, which count whole, and those that they do not, which count for `weight`;
+    /// columns may be `renamed`.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(
+        &mut self,
+        path: &Path,
+        tokeniser: &Tokeniser,
+        limit: usize,
+        weight: f32,
+        renamed: &[Column],
+    ) -> Result<[Vec<Example>; 2], CorpusError> {
+        let (mut labelled, mut others) = (Vec::new(), Vec::new());
+        for mut record in records(path, renamed)? {
+            if let Some(labels) = self.by_id.get(&record.id) {
+                let LabelledRecord { intents, sentiment, urgent, sure, .. } = *labels;
+                record = LabelledRecord { intents, sentiment, urgent, sure, ..record };
+                self.used.insert(record.id.clone());
+                labelled.push((record, 1.0));
+            } else if is_labelled(&record) {
+                others.push((record, weight));
+            }
+        }
+        let examples = |records: Vec<(LabelledRecord, f32)>| {
+            let one = |(record, weight): &(_, f32)| example(record, tokeniser, limit, *weight);
+            records.par_iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        Ok([examples(labelled)?, examples(others)?])
+    }
+
+    /// Whether each of them found its message.
+    ///
+    /// # Errors
+    /// [`CorpusError::Unfound`] with how many did not.
+    pub fn all_used(&self) -> Result<(), CorpusError> {
+        let count = self.by_id.len() - self.used.len();
+        let first = self.by_id.keys().filter(|id| !self.used.contains(*id)).min();
+        match first {
+            Some(first) => Err(CorpusError::Unfound { count, first: first.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The records of a file, all of which must be sound.
+fn records(path: &Path, renamed: &[Column]) -> Result<Vec<LabelledRecord>, CorpusError> {
     let (mut records, mut errors, mut total) = (Vec::new(), Vec::new(), 0);
     for record in Records::open_renamed(path, None, renamed)? {
         total += 1;
         match record {
-            Ok((_, record)) if is_labelled(&record) => records.push(record),
-            Ok(_) => {}
+            Ok((_, record)) => records.push(record),
             Err(error) => errors.push(error.to_string()),
         }
     }
@@ -101,11 +198,7 @@ pub fn load(
         let (path, first) = (path.to_owned(), first.clone());
         return Err(CorpusError::Records { path, count: errors.len(), total, first });
     }
-    if records.is_empty() {
-        return Err(CorpusError::Empty(path.to_owned()));
-    }
-    let examples = records.par_iter().map(|record| example(record, tokeniser, limit, weight));
-    Ok(examples.collect::<Result<_, _>>()?)
+    Ok(records)
 }
 
 fn is_labelled(record: &LabelledRecord) -> bool {

@@ -15,17 +15,16 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::{self, CheckpointError, Position};
 use super::corpus::Example;
-use super::loss::{JointLoss, Target};
+use super::loss::Target;
 use super::optimiser::{AdamSettings, AdamW, schedule};
+use super::step::{Noise, gradients};
 use crate::batch::plan::{Limits, by_length};
 use crate::eval::{Evaluation, Targets};
 use crate::message::ModelId;
 use crate::model::base::Architecture;
 use crate::model::engine::{Engine, EngineError};
-use crate::model::joined::Joined;
 use crate::model::labels::{Calibration, LOGITS, Logits, Reach};
-use crate::model::net::{Mode, Net, NetError};
-use crate::model::ops::Dropout;
+use crate::model::net::{Mode, Net, NetError, Precision};
 use crate::model::weights::{Weights, WeightsError};
 use crate::tokenise::{TokeniseError, Tokeniser, Tokens};
 
@@ -54,6 +53,8 @@ pub struct FitSettings {
     pub adam: AdamSettings,
     /// Train the word embeddings too.
     pub words: bool,
+    /// What the products are made in.
+    pub precision: Precision,
     /// How many of the auxiliary examples each epoch draws.
     pub auxiliary_take: usize,
     /// Share of the messages that each epoch reads written another way (`perturb`).
@@ -131,7 +132,8 @@ pub fn fit(
     stop: &AtomicBool,
     mut tell: impl FnMut(Event),
 ) -> Result<Outcome, FitError> {
-    let net = Net::new(architecture, start, Mode::Training { words: settings.words })?;
+    let mode = Mode::Training { words: settings.words, precision: settings.precision };
+    let net = Net::new(architecture, start, mode)?;
     let mut optimiser = AdamW::new(net.parameters(), settings.adam)?;
     let plans: Vec<_> = (0..settings.epochs).map(|e| epoch_batches(data, settings, e)).collect();
     let total: usize = plans.iter().map(Vec::len).sum();
@@ -150,13 +152,14 @@ pub fn fit(
                 checkpoint::save(dir, &net, &optimiser, &at)?;
                 return Ok(Outcome::Interrupted);
             }
-            let examples: Vec<&Example> = batch.iter().map(|&i| data.example(i)).collect();
-            let targets: Vec<Target> = examples.iter().map(|e| e.target).collect();
-            let read = batch.iter().map(|&i| varied[i].as_ref().unwrap_or(&data.example(i).tokens));
-            let tokens = Joined::new(read);
-            let dropout = Dropout::new(settings.dropout, settings.seed ^ (done as u64) << 8);
-            let loss = JointLoss { targets, smoothing: settings.smoothing };
-            let (loss, gradients) = net.gradients(&tokens, &dropout, loss)?;
+            let read = batch.iter().map(|&i| {
+                let example = data.example(i);
+                (varied[i].as_ref().unwrap_or(&example.tokens), example.target)
+            });
+            let read: Vec<_> = read.collect();
+            let seed = settings.seed ^ (done * 2) as u64;
+            let noise = Noise { dropout: settings.dropout, smoothing: settings.smoothing, seed };
+            let (loss, gradients) = gradients(&net, &read, &noise)?;
             let rate = schedule(done, warm_up, total);
             optimiser.step(net.parameters(), &gradients, rate)?;
             done += 1;

@@ -25,10 +25,12 @@ pub struct Target {
     pub weight: f32,
 }
 
-/// Mean loss of a batch, as an operation on its logits: (B, [`LOGITS`]) -> scalar.
+/// What part of a batch adds to its mean loss, as an operation on its logits: (B, [`LOGITS`]) -> scalar.
 pub struct JointLoss {
     /// One a message.
     pub targets: Vec<Target>,
+    /// Messages of the whole batch.
+    pub of: usize,
     /// Moves each target that share of the way to indifference (Szegedy et al. 2016).
     pub smoothing: f32,
 }
@@ -65,7 +67,7 @@ impl JointLoss {
 
     fn run(&self, logits: &[f32]) -> (f32, Vec<f32>) {
         let mut gradient = vec![0f32; logits.len()];
-        let mean = 1.0 / self.targets.len() as f32;
+        let mean = 1.0 / self.of as f32;
         let rows = logits.chunks_exact(LOGITS).zip(gradient.chunks_exact_mut(LOGITS));
         let loss = rows
             .zip(&self.targets)
@@ -118,7 +120,7 @@ mod tests {
     #[test]
     fn gradient_matches_differences_and_unknown_labels_have_none() -> Result<()> {
         let z: Vec<f32> = (0..16).map(|i| ((i * 7) % 11) as f32 / 3.0 - 1.5).collect();
-        let joint = || JointLoss { targets: TARGETS.to_vec(), smoothing: 0.1 };
+        let joint = || JointLoss { targets: TARGETS.to_vec(), of: 2, smoothing: 0.1 };
         let tensor = |z: &[f32]| Tensor::from_slice(z, (2, LOGITS), &Device::Cpu);
         let tape = Tape::recording();
         let leaf = tape.leaf(&tensor(&z)?);
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn is_the_textbook_cross_entropy() -> Result<()> {
         let z = Tensor::zeros((2, LOGITS), candle_core::DType::F32, &Device::Cpu)?;
-        let joint = JointLoss { targets: TARGETS.to_vec(), smoothing: 0.0 };
+        let joint = JointLoss { targets: TARGETS.to_vec(), of: 2, smoothing: 0.0 };
         let loss = z.apply_op1(joint)?.to_scalar::<f32>()?;
         let (ln2, ln3) = (2f32.ln(), 3f32.ln());
         let expected = (3.0 * ln2 + ln3 + 0.5 * ln2) / 2.0 + 0.5 * 0.5 * ln2 / 2.0;

@@ -10,5 +10,6 @@ pub mod corpus;
 pub mod fit;
 pub mod loss;
 pub mod optimiser;
+pub mod step;
 mod triangle;
 pub mod tune;

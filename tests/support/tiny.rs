@@ -27,10 +27,10 @@ pub fn write_base(dir: &Path) {
     let tokenizer = tokenizer_json(&vocabulary, &ids).unwrap().to_string();
 
     let architecture = Architecture {
-        hidden: 32,
+        hidden: 64,
         layers: 2,
         heads: 4,
-        ffn: 64,
+        ffn: 128,
         vocabulary: ids.len(),
         positions: 64,
         token_types: 2,

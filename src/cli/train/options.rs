@@ -1,12 +1,35 @@
-//! The options of `train`: their limits, defaults and record. May depend on: `batch::plan`, `train`.
+//! The options of `train`: their limits, defaults and record. May depend on: `batch::plan`, `machine`, `model`, `train`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{TrainArgs, TrainError, stem};
 use crate::batch::plan::Limits;
+use crate::machine::bf16::Bf16;
+use crate::model::net::Precision;
 use crate::train::fit::FitSettings;
 use crate::train::optimiser::AdamSettings;
+
+/// What the products of training are made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Products {
+    /// bf16 where the CPU has AVX-512 BF16, else f32
+    Auto,
+    /// Factors rounded to bf16, sums in f32: faster
+    Bf16,
+    /// All in f32: the same on every CPU of a kind
+    F32,
+}
+
+/// What the products are made in on this CPU.
+pub(super) fn precision(args: &TrainArgs) -> Result<Precision, TrainError> {
+    let reason = "this CPU has no AVX-512 BF16";
+    match (args.products, Bf16::new()) {
+        (Products::Auto | Products::Bf16, Some(bf16)) => Ok(Precision::Bf16(bf16)),
+        (Products::Auto, None) | (Products::F32, _) => Ok(Precision::F32),
+        (Products::Bf16, None) => Err(TrainError::Option { option: "products", reason }),
+    }
+}
 
 /// Passes over the data; `tuned` where training goes on from a trained model.
 fn epochs(args: &TrainArgs, tuned: bool) -> usize {
@@ -60,8 +83,9 @@ pub(super) fn check(args: &TrainArgs) -> Result<(), TrainError> {
     Ok(())
 }
 
-pub(super) fn settings(args: &TrainArgs, tuned: bool) -> FitSettings {
-    FitSettings {
+pub(super) fn settings(args: &TrainArgs, tuned: bool) -> Result<FitSettings, TrainError> {
+    Ok(FitSettings {
+        precision: precision(args)?,
         epochs: epochs(args, tuned),
         batch: Limits { tokens: args.batch_tokens, messages: args.batch_messages },
         warm_up: args.warm_up,
@@ -80,20 +104,26 @@ pub(super) fn settings(args: &TrainArgs, tuned: bool) -> FitSettings {
         varied: args.varied,
         words: args.train_words,
         auxiliary_take: args.auxiliary_take,
-    }
+    })
 }
 
 /// What would have to be given again to train the same model.
 pub(super) fn recipe(
     args: &TrainArgs,
+    settings: &FitSettings,
     tuned: bool,
     replayed: &[PathBuf],
 ) -> BTreeMap<String, String> {
+    let products = match settings.precision {
+        Precision::F32 => "f32",
+        Precision::Bf16(_) => "bf16",
+    };
     let stems = |paths: &[PathBuf]| paths.iter().map(|p| stem(p)).collect::<Vec<_>>().join(", ");
     [
         ("from", stem(&args.from)),
         ("data", stems(&args.data)),
         ("auxiliary", stems(&args.auxiliary)),
+        ("labels", stems(&args.labels)),
         ("replay", stems(replayed)),
         ("by-language", args.by_language.to_string()),
         ("hold-out", args.hold_out.map_or_else(String::new, |share| share.to_string())),
@@ -116,6 +146,7 @@ pub(super) fn recipe(
         ("batch-messages", args.batch_messages.to_string()),
         ("max-tokens", args.max_tokens.to_string()),
         ("patience", args.patience.to_string()),
+        ("products", products.to_owned()),
         ("seed", args.seed.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

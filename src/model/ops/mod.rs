@@ -2,11 +2,11 @@
 //!
 //! Candle's own fused softmax and layer norm cannot be differentiated, and its composed ones are
 //! slow: every elementary step allocates and walks memory once more. Each operation here is one
-//! pass forward and one backward, in parallel over rows, with `rten-gemm` for products and
-//! `rten-vecmath` for transcendental functions. Nothing is padded: the tokens of a batch lie end to
+//! pass forward and one backward, in parallel over rows, with `rten-gemm` (or `machine::bf16`, in training)
+//! for products and `rten-vecmath` for transcendental functions. Nothing is padded: the tokens of a batch lie end to
 //! end as `(T, C)` and a [`Segments`] says where each message begins.
 //!
-//! May depend on: candle, rayon, the rten crates. Knows nothing of models or labels.
+//! May depend on: `machine`, candle, rayon, the rten crates. Knows nothing of models or labels.
 
 mod attention;
 mod dropout;
@@ -21,11 +21,11 @@ mod tape;
 pub use attention::attention;
 pub use dropout::Dropout;
 pub use gelu::gelu;
-pub use linear::{PackedWeight, linear};
+pub use linear::{PackedWeight, Products, RoundedWeight, linear};
 pub use lookup::{places, rows};
 pub use norm::add_norm;
 pub use pool::mean_pool;
-pub use tape::{Gradients, Node, Tape};
+pub use tape::{Gradients, Node, Tape, add};
 
 use std::ops::Range;
 use std::sync::Arc;

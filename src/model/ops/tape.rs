@@ -53,7 +53,7 @@ impl Gradients {
         let Some(slot) = self.0.get_mut(node.id) else { bail!("node of another tape") };
         *slot = Some(match slot.take() {
             None => gradient,
-            Some(before) => sum(&before, &gradient)?,
+            Some(before) => add(&before, &gradient)?,
         });
         Ok(())
     }
@@ -150,7 +150,11 @@ impl Tape {
     }
 }
 
-fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// The sum of two gradients of one shape.
+///
+/// # Errors
+/// Where the shapes differ.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let mut total = with_values(a, |a| Ok(a.to_vec()))?;
     with_values(b, |b| {
         if b.len() != total.len() {
@@ -167,7 +171,7 @@ fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check_gradients, random};
-    use super::super::{add_norm, gelu, linear};
+    use super::super::{Products, add_norm, gelu, linear};
     use super::*;
 
     #[test]
@@ -175,8 +179,8 @@ mod tests {
         // x feeds the product, the residual, and (tied) the weight is used twice.
         let inputs = [random((3, 4), 1)?, random((4, 4), 2)?, random(4, 3)?, random((2, 4), 4)?];
         check_gradients(&inputs, |tape, a| {
-            let once = gelu(tape, &linear(tape, &a[0], &a[1], &a[2], None)?)?;
-            let twice = linear(tape, &once, &a[1], &a[2], None)?;
+            let once = gelu(tape, &linear(tape, &a[0], &a[1], &a[2], &Products::F32)?)?;
+            let twice = linear(tape, &once, &a[1], &a[2], &Products::F32)?;
             add_norm(tape, &twice, &a[0], &a[3], 1e-5)
         })
     }

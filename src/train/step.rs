@@ -1,0 +1,63 @@
+//! One step of training: the gradients of a batch, whose parts are walked side by side.
+//!
+//! Shared out inside of each operation only, two cores wait for each other some hundred times a step. The parts are
+//! the same on every machine, whatever its cores, and so is the sum. May depend on: `model`, `train::loss`.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::fit::FitError;
+use super::loss::{JointLoss, Target};
+use crate::model::joined::Joined;
+use crate::model::net::Net;
+use crate::model::ops::{Dropout, add};
+use crate::tokenise::Tokens;
+
+/// Parts of a batch. Each holds gradients of its own, so more parts than cores cost memory and time.
+const PARTS: usize = 2;
+
+/// What does not follow from the batch.
+pub struct Noise {
+    /// Share of hidden values zeroed.
+    pub dropout: f64,
+    /// Label smoothing.
+    pub smoothing: f32,
+    /// Differs from step to step.
+    pub seed: u64,
+}
+
+/// Mean loss of `batch` and the gradient of each parameter, in their order.
+///
+/// # Errors
+/// Where the tensor library fails.
+pub fn gradients(
+    net: &Net,
+    batch: &[(&Tokens, Target)],
+    noise: &Noise,
+) -> Result<(f32, Vec<Option<Tensor>>), FitError> {
+    let laid_out = net.lay_out()?;
+    let one = |part: usize| {
+        // A batch is in order of length: every other message makes parts of like length.
+        let (tokens, targets): (Vec<&Tokens>, Vec<Target>) =
+            batch.iter().skip(part).step_by(PARTS).copied().unzip();
+        let dropout = Dropout::new(noise.dropout, noise.seed.wrapping_add(part as u64) << 8);
+        let loss = JointLoss { targets, of: batch.len(), smoothing: noise.smoothing };
+        net.gradients(&laid_out, &Joined::new(tokens), &dropout, loss)
+    };
+    let parts: Vec<_> = (0..PARTS.min(batch.len())).into_par_iter().map(one).collect();
+    let mut total: Option<(f32, Vec<Option<Tensor>>)> = None;
+    for part in parts {
+        let (loss, gradients) = part?;
+        total = Some(match total.take() {
+            None => (loss, gradients),
+            Some((before, sums)) => {
+                let both = sums.into_iter().zip(gradients).map(|pair| match pair {
+                    (Some(a), Some(b)) => add(&a, &b).map(Some),
+                    (a, b) => Ok(a.or(b)),
+                });
+                (before + loss, both.collect::<Result<_, _>>()?)
+            }
+        });
+    }
+    Ok(total.unwrap_or_default())
+}
