@@ -4,7 +4,7 @@
 //! - [`message`]: the domain, which depends on nothing;
 //! - [`tokenise`], [`language`]: from text to what a model reads, and which language it is;
 //! - [`document`], [`reading`]: what of a text is the sender's own, and in which pieces it is read;
-//! - [`machine`]: tiles of the CPU and mapped files, the only `unsafe` code;
+//! - [`machine`]: tiles and vectors of the CPU, mapped files, the heap: the only `unsafe` code;
 //! - [`model`]: models on disk, the network, and what its numbers mean as labels;
 //! - [`batch`]: which messages are read together, and when;
 //! - [`pipeline`]: the one way by which anything is classified;

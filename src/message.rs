@@ -338,7 +338,7 @@ pub struct Verdict {
     pub sentiment: Sentiment,
     /// Probabilities in the order of [`Sentiment::ALL`]; they sum to 1.
     pub sentiment_probabilities: [f32; 3],
-    /// Too close to a threshold for a machine to decide.
+    /// Too doubtful for a machine to decide.
     pub needs_review: bool,
     /// Detected language.
     pub language: Language,

@@ -117,7 +117,7 @@ pub struct TrainArgs {
     /// Share of the messages that each epoch reads written another way: lower case, typos, other names.
     #[arg(long, default_value_t = 0.0)]
     varied: f64,
-    /// Train the word embeddings too (slower, and needs more data).
+    /// Train the word embeddings too (slower, and needs more data and memory).
     #[arg(long)]
     train_words: bool,
     /// Most tokens of one batch.
@@ -178,7 +178,8 @@ pub enum TrainError {
 /// [`TrainError`] saying what is wrong and where.
 pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     options::check(args)?;
-    keep_freed();
+    // Where it cannot be, training is slower, and otherwise the same.
+    let _ = keep_freed();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
@@ -187,6 +188,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
         Bundle::load(&args.from)?;
     let tokeniser = Arc::new(tokeniser);
     let architecture = base.architecture;
+    let precision = options::precision(args, &architecture)?;
     let mut weights = weights.to_full().into_owned();
     // From a trained model on, or from a base encoder up.
     let tuned = !base.logits.is_empty();
@@ -217,7 +219,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     if !held.is_empty() {
         dev.push(("held out".to_owned(), held));
     }
-    let mut settings = options::settings(args, tuned)?;
+    let mut settings = options::settings(args, precision, tuned);
     let beside = tuned && args.auxiliary.is_empty() && !args.no_replay;
     let replayed = match args.replay.is_empty() && beside {
         true => Replay::beside(&args.from),

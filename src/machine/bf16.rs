@@ -1,9 +1,10 @@
 //! bf16 × bf16 → f32 products on the vector unit of CPUs with AVX-512 BF16, for training.
 //!
-//! Values are rounded to bf16 (eight bits of fraction) as they are laid out; sums are kept in f32, 32 products an
-//! instruction where f32 has 16 and half the bytes. Rows and outputs are blocked as in [`super::vnni`]. A sum
-//! does not depend on how the rows are shared out. Source: Intel 64 and IA-32 Architectures Software Developer's Manual,
-//! volume 2, `VDPBF16PS`; Kalamkar et al. 2019, <https://arxiv.org/abs/1905.12322>.
+//! Values are rounded to bf16 (eight bits of precision) as they are laid out; sums are kept in f32, 32 products
+//! an instruction where f32 has 16 and half the bytes. Rows and outputs are blocked as in [`super::vnni`]. A sum
+//! does not depend on how the rows are shared out. `rten-gemm`, which does the other products, has
+//! none in bf16. Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2,
+//! `VDPBF16PS`; Kalamkar et al. 2019, <https://arxiv.org/abs/1905.12322>.
 
 #[cfg(test)]
 mod tests;
@@ -192,7 +193,7 @@ mod unit {
     }
 
     /// # Safety
-    /// The CPU has the features.
+    /// The CPU has the features; there are twice as many `values` as `pairs`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn round_all(values: &[f32], pairs: &mut [u32]) {
         let whole = values.len() / (2 * LANES);

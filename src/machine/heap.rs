@@ -1,22 +1,25 @@
 //! What the allocator does with memory that was freed.
 
-/// Keeps freed memory with the process, to be used again, instead of giving it back to the system.
+/// Keeps freed memory with the process, to be used again, instead of giving it back to the system; says whether it
+/// will.
 ///
 /// For programs that allocate and free the same large blocks all the time: otherwise the system hands out zeroed
-/// pages anew for each, at a fault a page. Of effect with glibc, whose manual (`mallopt(3)`) is the source; call it
-/// before anything is allocated by other threads.
-pub fn keep_freed() {
+/// pages anew for each, at a fault a page. It works with glibc (`mallopt(3)`), and only before there is a second thread.
+pub fn keep_freed() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (option, value) in [
+    {
+        let threads = std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
+        if threads != 1 {
+            return false;
+        }
         // No block is mapped by itself; none is given back; and there is one heap, that no block is too large for.
-        (libc::M_MMAP_MAX, 0),
-        (libc::M_TRIM_THRESHOLD, i32::MAX),
-        (libc::M_ARENA_MAX, 1),
-    ] {
-        // SAFETY: the options and values are those that the manual names; mallopt locks the heap for itself.
-        // Where it refuses, everything works as before.
-        unsafe { libc::mallopt(option, value) };
+        let options = [(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1), (libc::M_ARENA_MAX, 1)];
+        // SAFETY: the options and values are those that the manual names, and no other thread is there to allocate
+        // meanwhile, as was just seen: only this one could start it.
+        options.into_iter().all(|(option, value)| unsafe { libc::mallopt(option, value) } == 1)
     }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    false
 }
 
 #[cfg(test)]
@@ -24,13 +27,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_blocks_hold_what_is_written_afterwards() {
-        keep_freed();
-        for size in [1 << 20, 100 << 20] {
-            let block: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-            assert!(block.iter().enumerate().all(|(i, byte)| *byte == (i % 251) as u8));
-        }
-        let kept = std::thread::spawn(|| vec![7u8; 80 << 20]).join().unwrap();
-        assert!(kept.iter().all(|byte| *byte == 7));
+    fn is_refused_where_another_thread_could_be_allocating() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        assert!(!keep_freed());
+        drop(done);
+        assert!(other.join().unwrap().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What follows from a verdict.
+//! What follows from a verdict. Depends on nothing but the domain.
 
 use super::{Intent, Judgement, Verdict};
 

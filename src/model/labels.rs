@@ -73,7 +73,7 @@ pub struct Calibration {
     /// A probability nearer to its threshold than this asks for review, as does a most probable
     /// sentiment that leads by less. Of urgency only, where `review_doubt` is given.
     pub review_margin: f32,
-    /// [`Verdict::doubt`] from which review is asked for.
+    /// [`Verdict::doubt`] above which review is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review_doubt: Option<f32>,
     /// How common each label is where the probabilities were calibrated.
@@ -202,12 +202,10 @@ impl Calibration {
         let mut ranked = [0, 1, 2];
         ranked.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
         let lead = probabilities[ranked[0]] - probabilities[ranked[1]];
-        let near = |judged: Judgement, own: &LabelCalibration| {
-            (judged.probability - own.threshold).abs() < self.review_margin
-        };
         let read = self.in_language(reach.language);
-        let close =
-            || intents.iter().zip(&read).any(|(j, r)| near(*j, r)) || lead < self.review_margin;
+        let close = || {
+            intents.iter().zip(&read).any(|(j, r)| self.is_near(r, *j)) || lead < self.review_margin
+        };
         let primary =
             Intent::ALL.into_iter().filter(|&i| intents[i as usize].holds).max_by(|&a, &b| {
                 intents[a as usize].probability.total_cmp(&intents[b as usize].probability)
@@ -225,12 +223,17 @@ impl Calibration {
             context_read: reach.context_read,
             model: Arc::clone(model),
         };
-        verdict.needs_review = self.review_doubt.map_or_else(close, |from| verdict.doubt() >= from)
-            || near(urgent, &self.urgent)
+        verdict.needs_review = self.review_doubt.map_or_else(close, |most| verdict.doubt() > most)
+            || self.is_near(&self.urgent, urgent)
             || divided
             || reach.foreign
             || contradicts(&intents, &probabilities);
         verdict
+    }
+
+    /// Whether a judgement could as well have gone the other way.
+    pub(crate) fn is_near(&self, own: &LabelCalibration, judged: Judgement) -> bool {
+        (judged.probability - own.threshold).abs() < self.review_margin
     }
 
     /// Probabilities of the sentiments, in the order of [`Sentiment::ALL`].

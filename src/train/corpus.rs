@@ -34,6 +34,14 @@ pub struct Example {
 }
 
 impl Example {
+    /// One that nothing was read of, for tests of what is made of labels and logits.
+    #[cfg(test)]
+    pub(super) fn unread(target: Target) -> Self {
+        let tokens = Tokens { ids: Vec::new(), own: 0, truncated: false };
+        let (source, language) = ((String::new(), None), Language::Undetermined);
+        Example { tokens, target, language, source, limit: 0 }
+    }
+
     /// The message with one or two changes that leave its labels as they are; `None` where none applies.
     ///
     /// # Errors
@@ -70,8 +78,8 @@ pub enum CorpusError {
     #[error("{}: {count} of {total} records cannot be used; the first: {first}", path.display())]
     Records { path: PathBuf, count: usize, total: usize, first: String },
     /// A record of labels by id is of no use.
-    #[error("{}: record {record}: {reason}", path.display())]
-    Label { path: PathBuf, record: usize, reason: &'static str },
+    #[error("{}: line {line}: {reason}", path.display())]
+    Label { path: PathBuf, line: u64, reason: &'static str },
     /// Labels by id are of messages that no file has.
     #[error("--labels: {count} of the ids are in no --auxiliary file; the first: `{first}`")]
     Unfound { count: usize, first: String },
@@ -96,11 +104,11 @@ pub fn load(
     renamed: &[Column],
 ) -> Result<Vec<Example>, CorpusError> {
     let mut records = records(path, renamed)?;
-    records.retain(is_labelled);
+    records.retain(|(_, record)| is_labelled(record));
     if records.is_empty() {
         return Err(CorpusError::Empty(path.to_owned()));
     }
-    let examples = records.par_iter().map(|record| example(record, tokeniser, limit, weight));
+    let examples = records.par_iter().map(|(_, record)| example(record, tokeniser, limit, weight));
     Ok(examples.collect::<Result<_, _>>()?)
 }
 
@@ -120,18 +128,17 @@ impl Labels {
     pub fn read(paths: &[PathBuf]) -> Result<Self, CorpusError> {
         let mut by_id = HashMap::new();
         for path in paths {
-            for (index, record) in records(path, &[])?.into_iter().enumerate() {
+            for (line, record) in records(path, &[])? {
                 let reason = match &record {
                     LabelledRecord { id, .. } if id.is_empty() => Some("id: is missing"),
-                    record if !is_labelled(record) => Some("has no label"),
+                    record if !is_labelled(record) => Some("intents: no label is told"),
                     LabelledRecord { id, .. } if by_id.contains_key(id) => {
                         Some("id: was there before")
                     }
                     _ => None,
                 };
                 if let Some(reason) = reason {
-                    let (path, record) = (path.clone(), index + 1);
-                    return Err(CorpusError::Label { path, record, reason });
+                    return Err(CorpusError::Label { path: path.clone(), line, reason });
                 }
                 by_id.insert(record.id.clone(), record);
             }
@@ -139,11 +146,11 @@ impl Labels {
         Ok(Labels { by_id, used: HashSet::new() })
     }
 
-    /// The examples of `path` that these label, which count whole, and those that they do not, which count for `weight`;
-    /// columns may be `renamed`.
+    /// The examples of `path` that these label, which count whole, and those that they do not, which count
+    /// for `weight`; columns may be `renamed`.
     ///
     /// # Errors
-    /// As [`load`].
+    /// As [`load`], and where two messages have an id that labels are for.
     pub fn load(
         &mut self,
         path: &Path,
@@ -153,15 +160,21 @@ impl Labels {
         renamed: &[Column],
     ) -> Result<[Vec<Example>; 2], CorpusError> {
         let (mut labelled, mut others) = (Vec::new(), Vec::new());
-        for mut record in records(path, renamed)? {
+        for (line, mut record) in records(path, renamed)? {
             if let Some(labels) = self.by_id.get(&record.id) {
                 let LabelledRecord { intents, sentiment, urgent, sure, .. } = *labels;
                 record = LabelledRecord { intents, sentiment, urgent, sure, ..record };
-                self.used.insert(record.id.clone());
+                if !self.used.insert(record.id.clone()) {
+                    let (path, reason) = (path.to_owned(), "id: was there before, and has labels");
+                    return Err(CorpusError::Label { path, line, reason });
+                }
                 labelled.push((record, 1.0));
             } else if is_labelled(&record) {
                 others.push((record, weight));
             }
+        }
+        if labelled.is_empty() && others.is_empty() {
+            return Err(CorpusError::Empty(path.to_owned()));
         }
         let examples = |records: Vec<(LabelledRecord, f32)>| {
             let one = |(record, weight): &(_, f32)| example(record, tokeniser, limit, *weight);
@@ -184,13 +197,13 @@ impl Labels {
     }
 }
 
-/// The records of a file, all of which must be sound.
-fn records(path: &Path, renamed: &[Column]) -> Result<Vec<LabelledRecord>, CorpusError> {
+/// The records of a file with their lines; all must be sound.
+fn records(path: &Path, renamed: &[Column]) -> Result<Vec<(u64, LabelledRecord)>, CorpusError> {
     let (mut records, mut errors, mut total) = (Vec::new(), Vec::new(), 0);
     for record in Records::open_renamed(path, None, renamed)? {
         total += 1;
         match record {
-            Ok((_, record)) => records.push(record),
+            Ok(found) => records.push(found),
             Err(error) => errors.push(error.to_string()),
         }
     }

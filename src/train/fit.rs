@@ -157,8 +157,8 @@ pub fn fit(
                 (varied[i].as_ref().unwrap_or(&example.tokens), example.target)
             });
             let read: Vec<_> = read.collect();
-            let seed = settings.seed ^ (done * 2) as u64;
-            let noise = Noise { dropout: settings.dropout, smoothing: settings.smoothing, seed };
+            let FitSettings { dropout, smoothing, seed, .. } = *settings;
+            let noise = Noise { dropout, smoothing, seed, step: done as u64 };
             let (loss, gradients) = gradients(&net, &read, &noise)?;
             let rate = schedule(done, warm_up, total);
             optimiser.step(net.parameters(), &gradients, rate)?;

@@ -1,12 +1,11 @@
 //! One step of training: the gradients of a batch, whose parts are walked side by side.
 //!
 //! Shared out inside of each operation only, two cores wait for each other some hundred times a step. The parts are
-//! the same on every machine, whatever its cores, and so is the sum. May depend on: `model`, `train::loss`.
+//! the same on every machine, whatever its cores, and so is the sum. May depend on: `model`, `tokenise`, `train::loss`.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::fit::FitError;
 use super::loss::{JointLoss, Target};
 use crate::model::joined::Joined;
 use crate::model::net::Net;
@@ -22,8 +21,9 @@ pub struct Noise {
     pub dropout: f64,
     /// Label smoothing.
     pub smoothing: f32,
-    /// Differs from step to step.
     pub seed: u64,
+    /// Steps before this one: each has masks of its own, and each part of it.
+    pub step: u64,
 }
 
 /// Mean loss of `batch` and the gradient of each parameter, in their order.
@@ -34,13 +34,14 @@ pub fn gradients(
     net: &Net,
     batch: &[(&Tokens, Target)],
     noise: &Noise,
-) -> Result<(f32, Vec<Option<Tensor>>), FitError> {
+) -> Result<(f32, Vec<Option<Tensor>>)> {
     let laid_out = net.lay_out()?;
     let one = |part: usize| {
         // A batch is in order of length: every other message makes parts of like length.
         let (tokens, targets): (Vec<&Tokens>, Vec<Target>) =
             batch.iter().skip(part).step_by(PARTS).copied().unzip();
-        let dropout = Dropout::new(noise.dropout, noise.seed.wrapping_add(part as u64) << 8);
+        let seed = (noise.seed ^ (noise.step * PARTS as u64)).wrapping_add(part as u64);
+        let dropout = Dropout::new(noise.dropout, seed << 8);
         let loss = JointLoss { targets, of: batch.len(), smoothing: noise.smoothing };
         net.gradients(&laid_out, &Joined::new(tokens), &dropout, loss)
     };
@@ -55,7 +56,7 @@ pub fn gradients(
                     (Some(a), Some(b)) => add(&a, &b).map(Some),
                     (a, b) => Ok(a.or(b)),
                 });
-                (before + loss, both.collect::<Result<_, _>>()?)
+                (before + loss, both.collect::<Result<_>>()?)
             }
         });
     }

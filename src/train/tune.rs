@@ -9,8 +9,12 @@ use crate::model::labels::{ByLanguage, Calibration, LabelCalibration, Logits};
 /// Share of messages that may be flagged for review.
 const REVIEWED: f64 = 0.15;
 
+/// Share of messages that may be flagged because they could be urgent, among those.
+const REVIEWED_URGENT: f64 = 0.02;
+
 /// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
-/// a temperature for sentiment, the doubt from which review is asked for of [`REVIEWED`] of the messages. Of what the examples
+/// a temperature for sentiment, the doubt above which review is asked for, of [`REVIEWED`] of the
+/// messages at most. Of what the examples
 /// are too few for, `before` stays. With `by_language` thresholds are fitted in each language too.
 pub fn tune(
     examples: &[Example],
@@ -48,11 +52,11 @@ pub fn tune(
         thresholds,
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
-        review_margin: Calibration::default().review_margin,
-        review_doubt: None,
+        review_margin: urgent_margin(&urgent, logits).unwrap_or(before.review_margin),
+        review_doubt: before.review_doubt,
         prevalence: prevalence(examples).or(before.prevalence),
     };
-    calibration.review_doubt = doubt(&calibration, examples, logits);
+    calibration.review_doubt = doubt(&calibration, examples, logits).or(before.review_doubt);
     calibration
 }
 
@@ -177,21 +181,40 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> Option<f32> {
     Some(((low + high) / 2.0).exp() as f32)
 }
 
-/// The doubt that [`REVIEWED`] of the messages reach; `None` without messages.
+/// The margin around the threshold of urgency that takes in [`REVIEWED_URGENT`] of the messages at most; `None`
+/// without messages. Where urgency is rare and its threshold low, a fixed margin would take in nearly all.
+fn urgent_margin(urgent: &LabelCalibration, logits: &[Logits]) -> Option<f32> {
+    let gap = |z: &Logits| (urgent.judge(z[7]).probability - urgent.threshold).abs();
+    let mut gaps: Vec<f32> = logits.iter().map(gap).collect();
+    gaps.sort_by(f32::total_cmp);
+    let most = Calibration::default().review_margin;
+    gaps.get((gaps.len() as f64 * REVIEWED_URGENT) as usize).map(|gap| gap.min(most))
+}
+
+/// The doubt above which are as many messages as make up [`REVIEWED`] with those that urgency asks review for;
+/// `None` without messages.
 fn doubt(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Option<f32> {
-    let one = |(example, z): (&Example, &Logits)| {
+    let mut doubts: Vec<f32> = Vec::new();
+    for (example, z) in examples.iter().zip(logits) {
+        if calibration.is_near(&calibration.urgent, calibration.urgent.judge(z[7])) {
+            continue;
+        }
         let read = calibration.in_language(example.language);
         let intents = std::array::from_fn(|i| read[i].judge(z[i]));
-        doubt_of(&intents, &calibration.sentiment(z))
-    };
-    let mut doubts: Vec<f32> = examples.iter().zip(logits).map(one).collect();
+        doubts.push(doubt_of(&intents, &calibration.sentiment(z)));
+    }
     doubts.sort_by(|a, b| b.total_cmp(a));
-    doubts.get((doubts.len() as f64 * REVIEWED) as usize).map(|doubt| doubt.clamp(0.0, 1.0))
+    let near = examples.len() - doubts.len();
+    let left = ((examples.len() as f64 * REVIEWED) as usize).saturating_sub(near);
+    doubts.get(left).map(|doubt| doubt.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ModelId;
+    use crate::model::labels::Reach;
+    use crate::train::loss::Target;
 
     #[test]
     fn platt_finds_the_true_scale_and_shift() {
@@ -205,6 +228,46 @@ mod tests {
         }
         let (scale, shift) = platt(&pairs);
         assert!((scale - 2.0).abs() < 0.02 && (shift + 1.0).abs() < 0.02, "{scale} {shift}");
+    }
+
+    fn example(urgent: bool) -> Example {
+        let target = Target {
+            intents: [Some(false); 4],
+            sentiment: Some(Sentiment::Neutral),
+            urgent: Some(urgent),
+            weight: 1.0,
+        };
+        Example::unread(target)
+    }
+
+    /// Review is asked for of a share of the messages, also where urgency is rare and its threshold low, and of none
+    /// where all are alike.
+    #[test]
+    fn review_is_asked_for_of_no_more_than_its_share() {
+        let examples: Vec<Example> = (0..400).map(|i| example(i % 40 == 0)).collect();
+        let reviewed = |logits: &[Logits]| {
+            let calibration = tune(&examples, logits, &Calibration::default(), false);
+            assert!(calibration.are_sound());
+            let model = std::sync::Arc::new(ModelId { version: "1".into(), digest: "d".into() });
+            let reach = Reach {
+                tokens_read: 3,
+                truncated: false,
+                context_read: false,
+                language: Language::Undetermined,
+                foreign: false,
+            };
+            let verdict = |z: &Logits| calibration.verdict(z, reach, &model).unwrap();
+            logits.iter().filter(|z| verdict(z).needs_review).count()
+        };
+        let spread: Vec<Logits> = (0..400)
+            .map(|i| {
+                let (at, urgent) = (i as f32 / 100.0, ((i * 7) % 400) as f32 / 200.0 - 4.0);
+                [-at, -4.0, -4.0, -4.0, 0.0, 4.0, 0.0, urgent]
+            })
+            .collect();
+        let found = reviewed(&spread);
+        assert!((45..=60).contains(&found), "{found} of 400");
+        assert_eq!(reviewed(&vec![[-4.0, -4.0, -4.0, -4.0, 0.0, 4.0, 0.0, -4.0]; 400]), 0);
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! The options of `train`: their limits, defaults and record. May depend on: `batch::plan`, `machine`, `model`, `train`.
+//! The options of `train`: their limits, defaults and record.
+//!
+//! May depend on: `batch::plan`, `machine`, `model`, `train`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{TrainArgs, TrainError, stem};
 use crate::batch::plan::Limits;
-use crate::machine::bf16::Bf16;
+use crate::machine::bf16::{Bf16, PANEL};
+use crate::model::base::Architecture;
 use crate::model::net::Precision;
 use crate::train::fit::FitSettings;
 use crate::train::optimiser::AdamSettings;
@@ -21,13 +24,18 @@ pub enum Products {
     F32,
 }
 
-/// What the products are made in on this CPU.
-pub(super) fn precision(args: &TrainArgs) -> Result<Precision, TrainError> {
-    let reason = "this CPU has no AVX-512 BF16";
+/// What the products are made in on this CPU, for a network of these sizes.
+pub(super) fn precision(
+    args: &TrainArgs,
+    architecture: &Architecture,
+) -> Result<Precision, TrainError> {
+    let fits = [architecture.hidden, architecture.ffn].iter().all(|n| n.is_multiple_of(PANEL));
+    let refuse = |reason| Err(TrainError::Option { option: "products", reason });
     match (args.products, Bf16::new()) {
-        (Products::Auto | Products::Bf16, Some(bf16)) => Ok(Precision::Bf16(bf16)),
-        (Products::Auto, None) | (Products::F32, _) => Ok(Precision::F32),
-        (Products::Bf16, None) => Err(TrainError::Option { option: "products", reason }),
+        (Products::Auto | Products::Bf16, Some(bf16)) if fits => Ok(Precision::Bf16(bf16)),
+        (Products::Auto | Products::F32, _) => Ok(Precision::F32),
+        (Products::Bf16, None) => refuse("this CPU has no AVX-512 BF16"),
+        (Products::Bf16, Some(_)) => refuse("the layers' sizes are no multiples of 64"),
     }
 }
 
@@ -83,9 +91,9 @@ pub(super) fn check(args: &TrainArgs) -> Result<(), TrainError> {
     Ok(())
 }
 
-pub(super) fn settings(args: &TrainArgs, tuned: bool) -> Result<FitSettings, TrainError> {
-    Ok(FitSettings {
-        precision: precision(args)?,
+pub(super) fn settings(args: &TrainArgs, precision: Precision, tuned: bool) -> FitSettings {
+    FitSettings {
+        precision,
         epochs: epochs(args, tuned),
         batch: Limits { tokens: args.batch_tokens, messages: args.batch_messages },
         warm_up: args.warm_up,
@@ -104,7 +112,7 @@ pub(super) fn settings(args: &TrainArgs, tuned: bool) -> Result<FitSettings, Tra
         varied: args.varied,
         words: args.train_words,
         auxiliary_take: args.auxiliary_take,
-    })
+    }
 }
 
 /// What would have to be given again to train the same model.

@@ -153,7 +153,7 @@ impl Tape {
 /// The sum of two gradients of one shape.
 ///
 /// # Errors
-/// Where the shapes differ.
+/// Where they differ in size.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let mut total = with_values(a, |a| Ok(a.to_vec()))?;
     with_values(b, |b| {
