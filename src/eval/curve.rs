@@ -36,8 +36,8 @@ impl Curve {
         }
         let bit = |(at, label): (usize, &&Option<bool>)| u8::from(**label == Some(true)) << at;
         let wrong = labels.all().iter().enumerate().map(bit).sum();
-        let Verdict { needs_review, .. } = *verdict;
-        self.0.push(Seen { doubt: verdict.doubt(), wrong, needs_review });
+        let (doubt, needs_review) = (verdict.doubt(), verdict.needs_review);
+        self.0.push(Seen { doubt, wrong, needs_review });
     }
 
     /// The curve so far. Of equal doubts the one that came first goes first.

@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    fn verdict(logits: Logits) -> Option<Verdict> {
+    fn read(calibration: &Calibration, logits: &Logits) -> Option<Verdict> {
         let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
         let reach = Reach {
             tokens_read: 3,
@@ -271,7 +271,11 @@ mod tests {
             language: Language::Dutch,
             foreign: false,
         };
-        Calibration::default().verdict(&logits, reach, &model)
+        calibration.verdict(logits, reach, &model)
+    }
+
+    fn verdict(logits: Logits) -> Option<Verdict> {
+        read(&Calibration::default(), &logits)
     }
 
     #[test]
@@ -303,19 +307,10 @@ mod tests {
     /// Each label fairly sure, but not all of them together: what the margin of no single one sees.
     #[test]
     fn doubt_adds_up_over_the_labels() {
-        let model = Arc::new(ModelId { version: "1".into(), digest: "d".into() });
-        let language = Language::Dutch;
-        let reach = Reach {
-            tokens_read: 3,
-            truncated: false,
-            context_read: false,
-            language,
-            foreign: false,
-        };
         let doubtful = [1.4, 1.4, -1.4, -1.4, 2.0, 0.0, 0.0, -6.0];
         let asks = |review_doubt: Option<f32>, logits: &Logits| {
             let calibration = Calibration { review_doubt, ..Calibration::default() };
-            calibration.verdict(logits, reach, &model).unwrap().needs_review
+            read(&calibration, logits).unwrap().needs_review
         };
         assert!(!asks(None, &doubtful), "no label is near its threshold");
         assert!(asks(Some(0.5), &doubtful) && !asks(Some(0.9), &doubtful));
