@@ -3,6 +3,7 @@
 //! Training mixes them in, evaluation counts the labels that flip. May depend on: `message`.
 
 use rand::RngExt;
+use rand::distr::Alphanumeric;
 use rand::seq::IndexedRandom;
 
 use crate::message::Language;
@@ -24,11 +25,13 @@ pub enum Change {
     Address,
     /// Without accents.
     Accents,
+    /// A link behind it, handles before it, a word or two as hashtags, as on Twitter/X.
+    Tags,
 }
 
 impl Change {
     /// All of them.
-    pub const ALL: [Change; 7] = [
+    pub const ALL: [Change; 8] = [
         Change::Lower,
         Change::Typos,
         Change::Closing,
@@ -36,6 +39,7 @@ impl Change {
         Change::Names,
         Change::Address,
         Change::Accents,
+        Change::Tags,
     ];
 
     /// Name as in reports.
@@ -48,6 +52,7 @@ impl Change {
             Change::Names => "other names and handles",
             Change::Address => "u for jij, jij for u",
             Change::Accents => "no accents",
+            Change::Tags => "link, handles, hashtags added",
         }
     }
 
@@ -68,6 +73,7 @@ impl Change {
             Change::Names => by_words(text, |word| other_name(word, random)),
             Change::Address => by_words(text, other_address),
             Change::Accents => text.chars().map(plain).collect(),
+            Change::Tags => tagged(text, random),
         };
         (changed != text && !changed.trim().is_empty()).then_some(changed)
     }
@@ -114,17 +120,40 @@ fn by_words(text: &str, mut other: impl FnMut(&str) -> Option<String>) -> String
 
 fn other_name(word: &str, random: &mut impl RngExt) -> Option<String> {
     if let Some(handle) = word.strip_prefix('@') {
-        let syllables =
-            ["ka", "lo", "mi", "ver", "den", "jo", "ster", "wil", "ne", "bo", "tje", "ra"];
-        let mut name = String::from("@");
-        for _ in 0..2 + handle.len() / 8 {
-            name.push_str(syllables.choose(random)?);
-        }
-        return (handle.len() > 1).then_some(name);
+        return (handle.len() > 1).then(|| other_handle(2 + handle.len() / 8, random));
     }
     let kinds = BRANDS.iter().chain(std::iter::once(&FIRST_NAMES));
     let kind = kinds.into_iter().find(|kind| kind.contains(&word))?;
     kind.choose(random).map(|&name| name.to_owned())
+}
+
+/// A handle of that many syllables.
+fn other_handle(syllables: usize, random: &mut impl RngExt) -> String {
+    let all = ["ka", "lo", "mi", "ver", "den", "jo", "ster", "wil", "ne", "bo", "tje", "ra"];
+    let chosen = (0..syllables).filter_map(|_| all.choose(random).copied());
+    std::iter::once("@").chain(chosen).collect()
+}
+
+/// `text` with what surrounds a tweet: a link in two of three, handles in one of three, and a word of six letters
+/// or more in six as a hashtag.
+fn tagged(text: &str, random: &mut impl RngExt) -> String {
+    let mut changed = by_words(text, |word| {
+        let apt = word.chars().count() >= 6 && word.chars().all(char::is_alphanumeric);
+        (apt && random.random_ratio(1, 6)).then(|| format!("#{word}"))
+    });
+    // Those that were hashtags before.
+    changed = changed.replace("##", "#");
+    if random.random_ratio(1, 3) {
+        for _ in 0..random.random_range(1..=3) {
+            let syllables = random.random_range(2..=4);
+            changed = format!("{} {changed}", other_handle(syllables, random));
+        }
+    }
+    if random.random_ratio(2, 3) && !changed.contains("https://") {
+        let link: String = (0..10).map(|_| char::from(random.sample(Alphanumeric))).collect();
+        changed = format!("{} https://t.co/{link}", changed.trim_end());
+    }
+    changed
 }
 
 fn other_address(word: &str) -> Option<String> {
@@ -220,6 +249,26 @@ mod tests {
         assert!(
             names.starts_with('@') && names.ends_with(", dank!") && !names.contains("nl_spoor")
         );
+    }
+
+    #[test]
+    fn tags_surround_the_words_and_leave_them() {
+        let text = "Wanneer gaat het zwembad in Overvecht weer open voor banen?";
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let (mut links, mut handles, mut hashtags) = (0, 0, 0);
+        for _ in 0..300 {
+            let Some(tagged) = Change::Tags.apply(text, &mut random) else { continue };
+            links += usize::from(tagged.contains(" https://t.co/"));
+            handles += usize::from(tagged.starts_with('@'));
+            hashtags += usize::from(tagged.contains('#'));
+            let of_old = |word: &&str| !word.starts_with('@') && !word.starts_with("https://");
+            let words = tagged.split(' ').filter(of_old).map(|word| word.trim_start_matches('#'));
+            assert_eq!(words.collect::<Vec<_>>().join(" "), text);
+        }
+        assert!((150..250).contains(&links) && (60..140).contains(&handles) && hashtags > 60);
+        let linked = "Zie https://voorbeeld.nl/a";
+        let again = (0..50).filter_map(|_| Change::Tags.apply(linked, &mut random));
+        assert!(again.into_iter().all(|text| text.matches("https://").count() == 1));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use klankbord::train::corpus::load;
 use klankbord::train::fit::{Data, Event, FitSettings, Outcome, fit};
 use klankbord::train::loss::JointLoss;
 use klankbord::train::optimiser::AdamSettings;
-use klankbord::train::step::{Noise, gradients};
+use klankbord::train::step::{Noise, Reading, gradients};
 use serde_json::{Value, json};
 
 fn klankbord() -> Command {
@@ -197,6 +197,7 @@ fn fit_here(
         words: false,
         auxiliary_take: 0,
         varied: 0.5,
+        agree: 0.5,
         precision: Precision::F32,
     };
     let dir = bench.path(out);
@@ -280,12 +281,28 @@ fn a_batch_in_parts_gives_the_gradients_of_the_whole() {
     let examples = load(&bench.path("train.jsonl"), &bundle.tokeniser, 64, 1.0, &[]).unwrap();
     let mode = Mode::Training { words: true, precision: Precision::F32 };
     let net = Net::new(bundle.manifest.architecture, &weights, mode).unwrap();
-    let noise = Noise { dropout: 0.0, smoothing: 0.1, seed: 3, step: 5 };
+    let noise = Noise { dropout: 0.0, smoothing: 0.1, agree: 0.5, seed: 3, step: 5 };
     for count in [1, 2, 7] {
-        let batch: Vec<_> = examples[..count].iter().map(|e| (&e.tokens, e.target)).collect();
-        let (loss, gradients) = gradients(&net, &batch, &noise).unwrap();
-        let (tokens, targets): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
-        let whole = JointLoss { targets, of: count, smoothing: 0.1 };
+        // Every third is read another way as well: as the message that follows it.
+        let readings = examples[..count].iter().enumerate().map(|(at, example)| Reading {
+            tokens: &example.tokens,
+            again: (at % 3 == 0).then(|| &examples[at + 1].tokens),
+            target: example.target,
+        });
+        let readings: Vec<_> = readings.collect();
+        let (loss, gradients) = gradients(&net, &readings, &noise).unwrap();
+        let (mut tokens, mut targets, mut twins) = (Vec::new(), Vec::new(), Vec::new());
+        for Reading { tokens: first, again, mut target } in readings {
+            tokens.push(first);
+            if let Some(again) = again {
+                twins.push(tokens.len());
+                tokens.push(again);
+                target.weight /= 2.0;
+                targets.push(target);
+            }
+            targets.push(target);
+        }
+        let whole = JointLoss { targets, twins, agree: 0.5, of: count, smoothing: 0.1 };
         let no_dropout = Dropout::new(0.0, 0);
         let (expected, whole) = net
             .gradients(&net.lay_out().unwrap(), &Joined::new(tokens), &no_dropout, whole)

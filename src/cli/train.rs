@@ -117,6 +117,10 @@ pub struct TrainArgs {
     /// Share of the messages that each epoch reads written another way: lower case, typos, other names.
     #[arg(long, default_value_t = 0.0)]
     varied: f64,
+    /// Read those messages as they are as well, and let it count that much that the two readings disagree
+    /// (R-Drop); 0 reads them the other way only.
+    #[arg(long, default_value_t = 0.0)]
+    agree: f32,
     /// Train the word embeddings too (slower, and needs more data and memory).
     #[arg(long)]
     train_words: bool,

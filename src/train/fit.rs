@@ -17,7 +17,7 @@ use super::checkpoint::{self, CheckpointError, Position};
 use super::corpus::Example;
 use super::loss::Target;
 use super::optimiser::{AdamSettings, AdamW, schedule};
-use super::step::{Noise, gradients};
+use super::step::{Noise, Reading, gradients};
 use crate::batch::plan::{Limits, by_length};
 use crate::eval::{Evaluation, Targets};
 use crate::message::ModelId;
@@ -59,6 +59,9 @@ pub struct FitSettings {
     pub auxiliary_take: usize,
     /// Share of the messages that each epoch reads written another way (`perturb`).
     pub varied: f64,
+    /// Where above 0, those are read as they are as well, and this is how much it counts that the two
+    /// readings disagree.
+    pub agree: f32,
 }
 
 /// What to train and test on.
@@ -152,13 +155,19 @@ pub fn fit(
                 checkpoint::save(dir, &net, &optimiser, &at)?;
                 return Ok(Outcome::Interrupted);
             }
+            let FitSettings { dropout, smoothing, agree, seed, .. } = *settings;
             let read = batch.iter().map(|&i| {
-                let example = data.example(i);
-                (varied[i].as_ref().unwrap_or(&example.tokens), example.target)
+                let Example { tokens, target, .. } = data.example(i);
+                let target = *target;
+                match &varied[i] {
+                    Some(other) if agree > 0.0 => Reading { tokens, again: Some(other), target },
+                    other => {
+                        Reading { tokens: other.as_ref().unwrap_or(tokens), again: None, target }
+                    }
+                }
             });
             let read: Vec<_> = read.collect();
-            let FitSettings { dropout, smoothing, seed, .. } = *settings;
-            let noise = Noise { dropout, smoothing, seed, step: done as u64 };
+            let noise = Noise { dropout, smoothing, agree, seed, step: done as u64 };
             let (loss, gradients) = gradients(&net, &read, &noise)?;
             let rate = schedule(done, warm_up, total);
             optimiser.step(net.parameters(), &gradients, rate)?;

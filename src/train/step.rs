@@ -21,9 +21,20 @@ pub struct Noise {
     pub dropout: f64,
     /// Label smoothing.
     pub smoothing: f32,
+    /// How much it counts that two readings of one message disagree.
+    pub agree: f32,
     pub seed: u64,
     /// Steps before this one: each has masks of its own, and each part of it.
     pub step: u64,
+}
+
+/// One message of a batch.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    pub tokens: &'a Tokens,
+    /// The same message written another way, where it is to be read both ways.
+    pub again: Option<&'a Tokens>,
+    pub target: Target,
 }
 
 /// Mean loss of `batch` and the gradient of each parameter, in their order.
@@ -32,17 +43,35 @@ pub struct Noise {
 /// Where the tensor library fails.
 pub fn gradients(
     net: &Net,
-    batch: &[(&Tokens, Target)],
+    batch: &[Reading],
     noise: &Noise,
 ) -> Result<(f32, Vec<Option<Tensor>>)> {
     let laid_out = net.lay_out()?;
     let one = |part: usize| {
         // A batch is in order of length: every other message makes parts of like length.
-        let (tokens, targets): (Vec<&Tokens>, Vec<Target>) =
-            batch.iter().skip(part).step_by(PARTS).copied().unzip();
+        let (mut tokens, mut targets, mut twins) = (Vec::new(), Vec::new(), Vec::new());
+        for reading in batch.iter().skip(part).step_by(PARTS) {
+            let mut target = reading.target;
+            if let Some(again) = reading.again {
+                // A message counts once, however often it is read.
+                target.weight /= 2.0;
+                twins.push(tokens.len() + 1);
+                tokens.extend([reading.tokens, again]);
+                targets.extend([target, target]);
+            } else {
+                tokens.push(reading.tokens);
+                targets.push(target);
+            }
+        }
         let seed = (noise.seed ^ (noise.step * PARTS as u64)).wrapping_add(part as u64);
         let dropout = Dropout::new(noise.dropout, seed << 8);
-        let loss = JointLoss { targets, of: batch.len(), smoothing: noise.smoothing };
+        let loss = JointLoss {
+            targets,
+            twins,
+            agree: noise.agree,
+            of: batch.len(),
+            smoothing: noise.smoothing,
+        };
         net.gradients(&laid_out, &Joined::new(tokens), &dropout, loss)
     };
     let parts: Vec<_> = (0..PARTS.min(batch.len())).into_par_iter().map(one).collect();

@@ -85,6 +85,12 @@ pub(super) fn check(args: &TrainArgs) -> Result<(), TrainError> {
     if !(args.auxiliary_weight >= 0.0 && args.auxiliary_weight.is_finite()) {
         return refuse("auxiliary-weight", "must not be negative");
     }
+    if !(args.agree >= 0.0 && args.agree.is_finite()) {
+        return refuse("agree", "must not be negative");
+    }
+    if args.agree > 0.0 && args.varied == 0.0 {
+        return refuse("agree", "needs --varied: messages that are read both ways");
+    }
     if args.max_tokens < 3 {
         return refuse("max-tokens", "must be at least 3");
     }
@@ -110,6 +116,7 @@ pub(super) fn settings(args: &TrainArgs, precision: Precision, tuned: bool) -> F
             average: args.average,
         },
         varied: args.varied,
+        agree: args.agree,
         words: args.train_words,
         auxiliary_take: args.auxiliary_take,
     }
@@ -149,6 +156,7 @@ pub(super) fn recipe(
         ("layer-decay", args.layer_decay.to_string()),
         ("average", args.average.to_string()),
         ("varied", args.varied.to_string()),
+        ("agree", args.agree.to_string()),
         ("train-words", args.train_words.to_string()),
         ("batch-tokens", args.batch_tokens.to_string()),
         ("batch-messages", args.batch_messages.to_string()),
