@@ -50,6 +50,7 @@ def odds(p):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--readings", type=Path, help="labels by id of the messages of public_permissive")
     for name in ("corpus", "klankbord", "model"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
@@ -58,6 +59,9 @@ def main():
     train += 2 * records(shared / "real_permissive.jsonl")
     for path in sorted(args.corpus.glob("*.jsonl")):
         train += records(path)
+    if args.readings:
+        public = {r["id"]: r["text"] for r in records(shared / "public_permissive.jsonl")}
+        train += [r | {"text": public[r["id"]]} for r in records(args.readings)]
     vectorisers = [
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=3, sublinear_tf=True, max_features=400_000),
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]")]
@@ -80,7 +84,7 @@ def main():
         grams = np.hstack([*(i.predict_proba(rows)[:, 1:] for i in intents), sentiment.predict_proba(rows)])
         own = model(args, path)
         ways = {"n-grams": grams, "model": own}
-        ways |= {f"mixed, {w}": 1 / (1 + np.exp(-((1 - w) * odds(own) + w * odds(grams)))) for w in (0.2, 0.35)}
+        ways |= {f"mixed, {w}": 1 / (1 + np.exp(-((1 - w) * odds(own) + w * odds(grams)))) for w in (0.1, 0.2, 0.35)}
         for way, probabilities in ways.items():
             print(name, way, " / ".join(f"{s:.3f}" for s in score(found, probabilities)))
 
