@@ -57,7 +57,7 @@ fn the_card_is_complete_and_the_page_needs_nothing_else() {
         let found = changes.iter().find(|change| change["change"] == name);
         found.map(|change| change["messages"].as_u64().unwrap())
     };
-    assert_eq!((changes.len(), changed("lower case"), changed("no emoji")), (7, Some(4), Some(1)));
+    assert_eq!((changes.len(), changed("lower case"), changed("no emoji")), (8, Some(4), Some(1)));
     assert_eq!(card["robustness"]["negations"]["pairs"], 36);
 
     let page = fs::read_to_string(&path).unwrap();
