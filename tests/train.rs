@@ -268,6 +268,10 @@ fn what_cannot_be_trained_on_is_refused_with_the_reason() {
     assert!(epochs.contains("--epochs: must be at least 1"), "{epochs}");
     let clip = refused("base", "", &["--clip=-1"]);
     assert!(clip.contains("--clip: must be above 0"), "{clip}");
+    let agree = refused("base", "", &["--agree", "1"]);
+    assert!(agree.contains("--agree: needs --varied"), "{agree}");
+    let agree = refused("base", "", &["--agree=-1", "--varied", "0.5"]);
+    assert!(agree.contains("--agree: must not be negative"), "{agree}");
     assert!(refused("nowhere", "", &[]).contains("no model found"));
 }
 
