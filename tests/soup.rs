@@ -1,4 +1,4 @@
-//! Averages of models, and the card that `eval` writes, from the outside.
+//! Averages of models, thresholds fitted anew, and the card that `eval` writes, from the outside.
 
 #[path = "support/tiny.rs"]
 mod tiny;
@@ -127,6 +127,64 @@ fn what_cannot_be_averaged_is_named() {
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(refused.status.code() == Some(2) && !models.path("none").exists(), "{told}");
         assert!(told.contains(what) || what == "no heads" && told.contains("base"), "{told}");
+    }
+}
+
+/// The weights stay byte for byte, in f16 and in int8; what is read of them changes, and says where it comes from.
+#[test]
+fn tuning_changes_how_a_model_is_read_and_nothing_else() {
+    let models = Models::new();
+    let (one, int8, data) = (models.name("1"), models.name("int8"), models.name("train.jsonl"));
+    done(&["quantize", "--from", &one, "--out", &int8, "--messages", &data]);
+    // Other words for the columns, and every label another than the model has learnt.
+    let csv = models.path("turned.csv");
+    let mut rows = String::from("Bericht;Soort;Toon\n");
+    for at in 0..48 {
+        rows += match at % 4 {
+            0 => "waar blijft de trein;complaint;negative\n",
+            1 => "pakket kapot slecht;question;neutral\n",
+            2 => "top dank fijn;factual_error;neutral\n",
+            _ => "klopt niet onjuist;compliment;positive\n",
+        };
+    }
+    std::fs::write(&csv, rows).unwrap();
+    let turned = csv.display().to_string();
+    let columns =
+        ["--column", "text=Bericht", "--column", "intents=Soort", "--column", "sentiment=Toon"];
+    for from in ["1", "int8"] {
+        let (model, out) = (models.name(from), models.name("tuned"));
+        let args = ["tune", "--from", &model, "--out", &out, "--version", "7", "--by-language"];
+        let tuned = klankbord(&[&args[..], &["--dev", &turned], &columns].concat());
+        let told = String::from_utf8_lossy(&tuned.stderr).into_owned();
+        assert!(tuned.status.success(), "{told}");
+        assert!(told.contains("turned (48 messages): macro-F1 of intents"), "{told}");
+        assert!(told.contains("probability from which it holds\n  question "), "{told}");
+        let [(before, old), (after, new)] =
+            [from, "tuned"].map(|name| Bundle::manifest(&models.path(name)).unwrap());
+        assert_eq!(before.files, after.files);
+        for name in before.files.keys() {
+            let read = |model: &str| std::fs::read(models.path(model).join(name)).unwrap();
+            assert!(read(from) == read("tuned"), "{name}");
+        }
+        assert_ne!(before.calibration, after.calibration);
+        assert!(after.calibration.are_sound() && old.digest != new.digest && new.version == "7");
+        assert_eq!(after.recipe["tune"], "turned, by language");
+    }
+    // In place, too; and what cannot be tuned is left as it is.
+    let out = models.name("tuned");
+    done(&["tune", "--from", &out, "--out", &out, "--dev", &data, "--version", "8"]);
+    let (manifest, _) = Bundle::manifest(&models.path("tuned")).unwrap();
+    assert!(manifest.version == "8" && manifest.recipe["tune"] == "train");
+    assert!(Bundle::load_classifier(&models.path("tuned")).is_ok());
+    for (from, what) in [("base", "no heads"), ("none", "no model")] {
+        let (from, out) = (models.name(from), models.name("refused"));
+        let refused =
+            klankbord(&["tune", "--from", &from, "--out", &out, "--dev", &data, "--version", "1"]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            refused.status.code() == Some(2) && !models.path("refused").exists(),
+            "{what}: {told}"
+        );
     }
 }
 

@@ -20,6 +20,7 @@ mod soup;
 mod stream;
 mod token;
 mod train;
+mod tune;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ pub enum Command {
     Train(Box<train::TrainArgs>),
     /// Average models that were trained from the same base encoder
     Soup(soup::SoupArgs),
+    /// Fit a trained model's calibration and thresholds on labelled messages, without training
+    Tune(tune::TuneArgs),
     /// Turn the weights of a trained model into int8, for serving
     Quantize(quantize::QuantizeArgs),
     /// Take over a base encoder: prune its vocabulary, write safetensors and tokenizer.json
@@ -106,6 +109,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(args, model),
         Command::Train(args) => told(train::run(&args)),
         Command::Soup(args) => told(soup::run(&args)),
+        Command::Tune(args) => told(tune::run(&args)),
         Command::Quantize(args) => told(quantize::run(&args)),
         Command::Import(args) => told(import::run(&args)),
     };

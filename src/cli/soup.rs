@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
-use crate::model::labels::Calibration;
+use crate::model::labels::{Calibration, Logits};
 use crate::model::net::{Mode, Net, NetError};
 use crate::model::weights::{Weights, WeightsError, Words};
 use crate::tokenise::Tokeniser;
 use crate::train::corpus::{CorpusError, Example, load};
 use crate::train::fit::{FitError, predict};
-use crate::train::tune::tune;
+use crate::train::tune::{Measured, tune};
 
 /// Average models that were trained from the same base encoder.
 #[derive(Args, Debug)]
@@ -88,14 +88,17 @@ pub fn run(args: &SoupArgs) -> Result<String, SoupError> {
     // What ships is what is calibrated: through the compact form and back.
     let shipped = Weights::read(&bytes, &architecture)?;
     let net = Net::new(architecture, &shipped, Mode::Inference)?;
-    let mut dev: Vec<Example> = Vec::new();
+    let mut dev: Vec<(Vec<Example>, Vec<Logits>)> = Vec::new();
     for path in &args.dev {
-        dev.extend(load(path, &tokeniser, architecture.positions, 1.0, &[])?);
+        let examples = load(path, &tokeniser, architecture.positions, 1.0, &[])?;
+        let logits = predict(&net, &examples).map_err(FitError::from)?;
+        dev.push((examples, logits));
     }
-    let logits = predict(&net, &dev).map_err(FitError::from)?;
+    let files: Vec<Measured> =
+        dev.iter().map(|(examples, logits)| Measured { examples, logits }).collect();
     let stems =
         |paths: &[PathBuf]| paths.iter().map(|path| stem(path)).collect::<Vec<_>>().join(", ");
-    manifest.calibration = tune(&dev, &logits, &Calibration::default(), false);
+    manifest.calibration = tune(&files, &Calibration::default(), false);
     manifest.name = args.name.clone().unwrap_or_else(|| stem(&args.out));
     manifest.version = args.version.clone();
     manifest.trained_on = sets;

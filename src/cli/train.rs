@@ -22,7 +22,7 @@ use crate::record::Column;
 use crate::tokenise::Tokeniser;
 use crate::train::corpus::{CorpusError, Example, Labels, load};
 use crate::train::fit::{Data, FitError, Outcome, clean, fit, predict};
-use crate::train::tune::tune;
+use crate::train::tune::{Measured, tune};
 
 use own::{Replay, Trials, held_out};
 use progress::Progress;
@@ -278,9 +278,12 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let shipped = Weights::read(&bytes, &architecture).map_err(FitError::from)?;
     drop((bytes, weights));
     let net = Net::new(architecture, &shipped, Mode::Inference)?;
-    let dev: Vec<Example> = data.dev.iter().flat_map(|(_, examples)| examples.clone()).collect();
-    let logits = predict(&net, &dev).map_err(FitError::from)?;
-    let calibration = tune(&dev, &logits, &base.calibration, args.by_language);
+    let logits = data.dev.iter().map(|(_, examples)| predict(&net, examples));
+    let logits = logits.collect::<Result<Vec<_>, _>>().map_err(FitError::from)?;
+    let files = data.dev.iter().zip(&logits);
+    let files: Vec<Measured> =
+        files.map(|((_, examples), logits)| Measured { examples, logits }).collect();
+    let calibration = tune(&files, &base.calibration, args.by_language);
     let measured = match &trials {
         Some(trials) => trials.after(&net, &calibration, &data.dev).map_err(FitError::from)?,
         None => String::new(),

@@ -213,21 +213,24 @@ impl Bundle {
         manifest.files = [(WEIGHTS, weights.as_slice()), (TOKENIZER, tokenizer_json)]
             .map(|(name, bytes)| (name.to_owned(), FileDigest::of(bytes)))
             .into();
-        let mut json = serde_json::to_vec_pretty(&manifest).map_err(|error| {
-            BundleError::Manifest { path: dir.join(MANIFEST), reason: error.to_string() }
-        })?;
-        json.push(b'\n');
-        fs::create_dir_all(dir)
-            .map_err(|source| BundleError::Io { path: dir.to_owned(), source })?;
-        for (name, bytes) in
-            [(WEIGHTS, &weights[..]), (TOKENIZER, tokenizer_json), (MANIFEST, &json)]
-        {
-            // By renaming: a program that has the old file mapped keeps it whole.
-            let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
-            let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
-            written.map_err(|source| BundleError::Io { path, source })?;
-        }
-        Ok(())
+        put(dir, &manifest, &[(WEIGHTS, &weights[..]), (TOKENIZER, tokenizer_json)])
+    }
+
+    /// Writes the model in `from` to `dir`, which may be the same, with another manifest: its other files stay as they are,
+    /// byte for byte.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`] where a file is not the one that the manifest names, [`BundleError::Io`] where one cannot be
+    /// written.
+    pub fn write_as(from: &Path, dir: &Path, manifest: &Manifest) -> Result<(), BundleError> {
+        let files = [WEIGHTS, TOKENIZER].map(|name| {
+            let open = |path: &Path| fs::read(path);
+            verified(from, name, manifest, open).map(|bytes| (name, bytes))
+        });
+        let files = files.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        put(dir, manifest, &files)
     }
 
     /// The folder of the model to use: `chosen`, or else `models/nl-en` in the working directory,
@@ -248,6 +251,23 @@ impl Bundle {
             None => Err(BundleError::NotFound(places)),
         }
     }
+}
+
+/// Writes files and the manifest that names them.
+fn put(dir: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Result<(), BundleError> {
+    let mut json = serde_json::to_vec_pretty(manifest).map_err(|error| BundleError::Manifest {
+        path: dir.join(MANIFEST),
+        reason: error.to_string(),
+    })?;
+    json.push(b'\n');
+    fs::create_dir_all(dir).map_err(|source| BundleError::Io { path: dir.to_owned(), source })?;
+    for (name, bytes) in files.iter().copied().chain([(MANIFEST, json.as_slice())]) {
+        // By renaming: a program that has the old file mapped keeps it whole.
+        let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
+        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|source| BundleError::Io { path, source })?;
+    }
+    Ok(())
 }
 
 fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {

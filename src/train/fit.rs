@@ -287,9 +287,19 @@ fn dev_scores(
 
 /// The verdicts that `calibration` make of `logits`, held against the examples' labels.
 pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Evaluation {
-    let model = Arc::new(ModelId { version: String::new(), digest: String::new() });
     let mut evaluation = Evaluation::new();
-    for (example, logits) in examples.iter().zip(logits) {
+    evaluate_more(&mut evaluation, calibration, examples.iter().zip(logits));
+    evaluation
+}
+
+/// Adds the verdicts on more messages to those that are counted.
+pub(super) fn evaluate_more<'a>(
+    evaluation: &mut Evaluation,
+    calibration: &Calibration,
+    messages: impl Iterator<Item = (&'a Example, &'a Logits)>,
+) {
+    let model = Arc::new(ModelId { version: String::new(), digest: String::new() });
+    for (example, logits) in messages {
         let Target { intents, sentiment, urgent, .. } = example.target;
         let reach = Reach {
             tokens_read: 0,
@@ -302,7 +312,6 @@ pub fn evaluate(calibration: &Calibration, examples: &[Example], logits: &[Logit
             evaluation.add(&Targets { intents, sentiment, urgent }, &verdict);
         }
     }
-    evaluation
 }
 
 /// Logits of every example, in order.

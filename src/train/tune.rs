@@ -12,58 +12,75 @@ const REVIEWED: f64 = 0.15;
 /// Share of messages that may be flagged because they could be urgent, among those.
 const REVIEWED_URGENT: f64 = 0.02;
 
+/// Labelled messages of one file, and what the network gives for them.
+#[derive(Clone, Copy)]
+pub struct Measured<'a> {
+    pub examples: &'a [Example],
+    /// One an example, in order.
+    pub logits: &'a [Logits],
+}
+
+impl<'a> Measured<'a> {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'a Example, &'a Logits)> + use<'a> {
+        self.examples.iter().zip(self.logits)
+    }
+
+    /// The logit at `index` of each message of which `label` is known.
+    fn known(&self, index: usize, label: &dyn Fn(&Example) -> Option<bool>) -> Vec<(f32, bool)> {
+        self.pairs().filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
+    }
+}
+
 /// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
 /// a temperature for sentiment, the doubt above which review is asked for, of [`REVIEWED`] of the
-/// messages at most. Of what the examples
-/// are too few for, `before` stays. With `by_language` thresholds are fitted in each language too.
-pub fn tune(
-    examples: &[Example],
-    logits: &[Logits],
-    before: &Calibration,
-    by_language: bool,
-) -> Calibration {
-    let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<(f32, bool)> {
-        let pairs = examples.iter().zip(logits);
-        pairs.filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
+/// messages at most. Probabilities are fitted on the messages of all files alike, thresholds so that
+/// the mean of the files' F1 is best: each stands for a kind of message, and a large file must not choose for a
+/// small one. Of what the examples are too few for, `before` stays. With `by_language`, or where it was done
+/// before, thresholds are fitted in each language too.
+pub fn tune(files: &[Measured], before: &Calibration, by_language: bool) -> Calibration {
+    let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<Vec<(f32, bool)>> {
+        files.iter().map(|file| file.known(index, label)).collect()
     };
     let intents = std::array::from_fn(|i| {
         calibrate(&known(i, &|e: &Example| e.target.intents[i])).unwrap_or(before.intents[i])
     });
     let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent)).unwrap_or(before.urgent);
+    let by_language = by_language || before.thresholds != ByLanguage::default();
     let in_language = |language: Language| {
-        std::array::from_fn(|i| {
+        let all = std::array::from_fn(|i| {
             let own = |e: &Example| e.target.intents[i].filter(|_| e.language == language);
             threshold(&intents[i], &known(i, &own)).unwrap_or(intents[i].threshold)
-        })
+        });
+        let mut examples = files.iter().flat_map(|file| file.examples);
+        (by_language && examples.any(|e| e.language == language)).then_some(all)
     };
-    let has = |language: Language| by_language && examples.iter().any(|e| e.language == language);
-    let of = |language: Language| has(language).then(|| in_language(language));
     let thresholds = ByLanguage {
-        nl: of(Language::Dutch).or(before.thresholds.nl),
-        en: of(Language::English).or(before.thresholds.en),
+        nl: in_language(Language::Dutch).or(before.thresholds.nl),
+        en: in_language(Language::English).or(before.thresholds.en),
     };
-    let sentiments: Vec<_> = examples
-        .iter()
-        .zip(logits)
-        .filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s)))
-        .collect();
+    let pairs = || files.iter().flat_map(Measured::pairs);
+    let sentiments: Vec<_> =
+        pairs().filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s))).collect();
     let mut calibration = Calibration {
         intents,
         thresholds,
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
-        review_margin: urgent_margin(&urgent, logits).unwrap_or(before.review_margin),
+        review_margin: urgent_margin(&urgent, pairs().map(|(_, z)| z))
+            .unwrap_or(before.review_margin),
         review_doubt: before.review_doubt,
-        prevalence: prevalence(examples).or(before.prevalence),
+        prevalence: prevalence(files).or(before.prevalence),
     };
-    calibration.review_doubt = doubt(&calibration, examples, logits).or(before.review_doubt);
+    calibration.review_doubt =
+        doubt(&calibration, &pairs().collect::<Vec<_>>()).or(before.review_doubt);
     calibration
 }
 
 /// How common each label is among those that have it told; `None` where one is told of none.
-fn prevalence(examples: &[Example]) -> Option<Prevalence> {
+fn prevalence(files: &[Measured]) -> Option<Prevalence> {
     let share = |label: &dyn Fn(&Example) -> Option<bool>| {
-        let told: Vec<bool> = examples.iter().filter_map(label).collect();
+        let examples = files.iter().flat_map(|file| file.examples);
+        let told: Vec<bool> = examples.filter_map(label).collect();
         let holding = told.iter().filter(|holds| **holds).count();
         (!told.is_empty()).then(|| holding as f64 / told.len() as f64)
     };
@@ -78,12 +95,13 @@ fn prevalence(examples: &[Example]) -> Option<Prevalence> {
     Some(Prevalence { intents, sentiment })
 }
 
-/// Platt scaling and the threshold with the best F1 for one yes/no logit.
-fn calibrate(pairs: &[(f32, bool)]) -> Option<LabelCalibration> {
-    enough(pairs)?;
-    let (scale, shift) = platt(pairs);
+/// Platt scaling and the threshold with the best F1 for one yes/no logit, of each file's messages.
+fn calibrate(files: &[Vec<(f32, bool)>]) -> Option<LabelCalibration> {
+    let pairs = files.concat();
+    enough(&pairs)?;
+    let (scale, shift) = platt(&pairs);
     let fitted = LabelCalibration { scale, shift, threshold: 0.5 };
-    Some(LabelCalibration { threshold: threshold(&fitted, pairs)?, ..fitted })
+    Some(LabelCalibration { threshold: threshold(&fitted, files)?, ..fitted })
 }
 
 /// How many of the examples hold; `None` where there is but a handful of either kind: a fit would say more
@@ -93,30 +111,47 @@ fn enough(pairs: &[(f32, bool)]) -> Option<usize> {
     (positives >= 10 && pairs.len() - positives >= 10).then_some(positives)
 }
 
-/// The threshold with the best F1 for a logit that is read so; `None` where there are too few examples.
-fn threshold(fitted: &LabelCalibration, pairs: &[(f32, bool)]) -> Option<f32> {
-    let positives = enough(pairs)?;
-    let mut judged: Vec<(f32, bool)> =
-        pairs.iter().map(|(z, holds)| (fitted.judge(*z).probability, *holds)).collect();
+/// The threshold with the best mean over the files of F1, for a logit that is read so. Files with too few examples are
+/// taken together; `None` where all of them together have.
+fn threshold(fitted: &LabelCalibration, files: &[Vec<(f32, bool)>]) -> Option<f32> {
+    let (large, small): (Vec<_>, Vec<_>) = files.iter().partition(|file| enough(file).is_some());
+    let rest = small.into_iter().flatten().copied().collect::<Vec<_>>();
+    let groups: Vec<(&[(f32, bool)], usize)> = large
+        .into_iter()
+        .map(Vec::as_slice)
+        .chain([rest.as_slice()])
+        .filter_map(|file| Some((file, enough(file)?)))
+        .collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let mut judged: Vec<(f32, bool, usize)> = Vec::new();
+    for (group, (pairs, _)) in groups.iter().enumerate() {
+        judged.extend(pairs.iter().map(|(z, holds)| (fitted.judge(*z).probability, *holds, group)));
+    }
     judged.sort_by(|a, b| b.0.total_cmp(&a.0));
     // F1 at a threshold between each neighbouring two; averaged over neighbouring cuts, since the
     // single best cut owes its place to chance.
-    let mut hits = 0usize;
+    let (mut hits, mut said) = (vec![0usize; groups.len()], vec![0usize; groups.len()]);
     let scores: Vec<f64> = judged
         .iter()
-        .enumerate()
-        .map(|(index, (_, holds))| {
-            hits += usize::from(*holds);
-            2.0 * hits as f64 / (index + 1 + positives) as f64
+        .map(|&(_, holds, group)| {
+            hits[group] += usize::from(holds);
+            said[group] += 1;
+            let counts = groups.iter().zip(hits.iter().zip(&said));
+            let f1s = counts.map(|((_, positives), (hits, said))| {
+                2.0 * *hits as f64 / (said + positives) as f64
+            });
+            f1s.sum::<f64>() / groups.len() as f64
         })
         .collect();
-    let reach = (pairs.len() / 50).max(1);
+    let reach = (judged.len() / 50).max(1);
     let smooth = |index: usize| {
         let around = &scores[index.saturating_sub(reach)..(index + reach + 1).min(scores.len())];
         around.iter().sum::<f64>() / around.len() as f64
     };
     let best = (0..judged.len()).max_by(|&a, &b| smooth(a).total_cmp(&smooth(b))).unwrap_or(0);
-    let next = judged.get(best + 1).map_or(0.0, |(p, _)| *p);
+    let next = judged.get(best + 1).map_or(0.0, |judged| judged.0);
     Some(((judged[best].0 + next) / 2.0).clamp(0.1, 0.9))
 }
 
@@ -183,9 +218,12 @@ fn temperature(pairs: &[([f32; 3], Sentiment)]) -> Option<f32> {
 
 /// The margin around the threshold of urgency that takes in [`REVIEWED_URGENT`] of the messages at most; `None`
 /// without messages. Where urgency is rare and its threshold low, a fixed margin would take in nearly all.
-fn urgent_margin(urgent: &LabelCalibration, logits: &[Logits]) -> Option<f32> {
+fn urgent_margin<'a>(
+    urgent: &LabelCalibration,
+    logits: impl Iterator<Item = &'a Logits>,
+) -> Option<f32> {
     let gap = |z: &Logits| (urgent.judge(z[7]).probability - urgent.threshold).abs();
-    let mut gaps: Vec<f32> = logits.iter().map(gap).collect();
+    let mut gaps: Vec<f32> = logits.map(gap).collect();
     gaps.sort_by(f32::total_cmp);
     let most = Calibration::default().review_margin;
     gaps.get((gaps.len() as f64 * REVIEWED_URGENT) as usize).map(|gap| gap.min(most))
@@ -193,9 +231,9 @@ fn urgent_margin(urgent: &LabelCalibration, logits: &[Logits]) -> Option<f32> {
 
 /// The doubt above which are as many messages as make up [`REVIEWED`] with those that urgency asks review for;
 /// `None` without messages.
-fn doubt(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> Option<f32> {
+fn doubt(calibration: &Calibration, messages: &[(&Example, &Logits)]) -> Option<f32> {
     let mut doubts: Vec<f32> = Vec::new();
-    for (example, z) in examples.iter().zip(logits) {
+    for (example, z) in messages {
         if calibration.is_near(&calibration.urgent, calibration.urgent.judge(z[7])) {
             continue;
         }
@@ -204,8 +242,8 @@ fn doubt(calibration: &Calibration, examples: &[Example], logits: &[Logits]) -> 
         doubts.push(doubt_of(&intents, &calibration.sentiment(z)));
     }
     doubts.sort_by(|a, b| b.total_cmp(a));
-    let near = examples.len() - doubts.len();
-    let left = ((examples.len() as f64 * REVIEWED) as usize).saturating_sub(near);
+    let near = messages.len() - doubts.len();
+    let left = ((messages.len() as f64 * REVIEWED) as usize).saturating_sub(near);
     doubts.get(left).map(|doubt| doubt.clamp(0.0, 1.0))
 }
 
@@ -246,7 +284,8 @@ mod tests {
     fn review_is_asked_for_of_no_more_than_its_share() {
         let examples: Vec<Example> = (0..400).map(|i| example(i % 40 == 0)).collect();
         let reviewed = |logits: &[Logits]| {
-            let calibration = tune(&examples, logits, &Calibration::default(), false);
+            let files = [Measured { examples: &examples, logits }];
+            let calibration = tune(&files, &Calibration::default(), false);
             assert!(calibration.are_sound());
             let model = std::sync::Arc::new(ModelId { version: "1".into(), digest: "d".into() });
             let reach = Reach {
@@ -287,9 +326,68 @@ mod tests {
     fn thresholds_lie_where_f1_is_best_and_few_examples_change_nothing() {
         let pairs: Vec<(f32, bool)> =
             (0..400).map(|i| (i as f32 / 100.0 - 2.0, i >= 300)).collect();
-        let fitted = calibrate(&pairs).unwrap();
+        let fitted = calibrate(std::slice::from_ref(&pairs)).unwrap();
         let held = pairs.iter().filter(|(z, _)| fitted.judge(*z).holds).count();
         assert!((90..=110).contains(&held), "{held} held, 100 do");
-        assert_eq!(calibrate(&pairs[296..304]), None);
+        assert_eq!(calibrate(&[pairs[296..304].to_vec()]), None);
+        // Too few apart, enough together.
+        let parts: Vec<Vec<(f32, bool)>> = pairs[276..324].chunks(4).map(<[_]>::to_vec).collect();
+        let held = calibrate(&parts)
+            .map(|fitted| pairs[276..324].iter().filter(|(z, _)| fitted.judge(*z).holds).count());
+        assert!(held.is_some_and(|held| (20..=28).contains(&held)), "{held:?} held, 24 do");
+    }
+
+    /// Where the label begins at one logit in a large file and at another in a small one, taken together the large one
+    /// decides; so that the files count alike, the threshold lies between.
+    #[test]
+    fn a_large_file_does_not_choose_for_a_small_one() {
+        let file = |n: usize, to: f32, from: f32| -> Vec<(f32, bool)> {
+            let logits = (0..n).map(|i| -4.0 + (to + 4.0) * i as f32 / n as f32);
+            logits.map(|z| (z, z >= from)).collect()
+        };
+        let files = [file(2000, 4.0, 1.0), file(100, 1.0, 0.0)];
+        let f1 = |fitted: &LabelCalibration, file: &[(f32, bool)]| {
+            let of = |f: &dyn Fn(bool, bool) -> bool| {
+                file.iter().filter(|(z, holds)| f(fitted.judge(*z).holds, *holds)).count() as f64
+            };
+            2.0 * of(&|said, holds| said && holds) / (of(&|said, _| said) + of(&|_, holds| holds))
+        };
+        let mean = |fitted: &LabelCalibration| {
+            files.iter().map(|file| f1(fitted, file)).sum::<f64>() / 2.0
+        };
+        let alike = calibrate(&files).unwrap();
+        let together = calibrate(&[files.concat()]).unwrap();
+        assert!(mean(&alike) > mean(&together) + 0.1, "{alike:?} {together:?}");
+        let all = files.concat();
+        assert!(f1(&together, &all) > f1(&alike, &all));
+    }
+
+    /// A language that has thresholds of its own keeps them up to date, also where nobody asks for them again: they would
+    /// stand in the way of new ones.
+    #[test]
+    fn thresholds_by_language_are_fitted_again() {
+        let of = |language: Language, from: i32| -> Vec<(Example, Logits)> {
+            let one = |i: i32| {
+                let mut example = example(false);
+                (example.language, example.target.intents) = (language, [Some(i >= from); 4]);
+                (example, [i as f32 / 10.0; 8])
+            };
+            (-50..50).map(one).collect()
+        };
+        let (examples, logits): (Vec<Example>, Vec<Logits>) =
+            [of(Language::Dutch, -10), of(Language::English, 10)].concat().into_iter().unzip();
+        let files = [Measured { examples: &examples, logits: &logits }];
+        let plain = tune(&files, &Calibration::default(), false);
+        assert_eq!(plain.thresholds, ByLanguage::default());
+        let own = tune(&files, &plain, true);
+        let held = |language: Language| {
+            let read = own.in_language(language)[2];
+            (-50..50).filter(|i| read.judge(*i as f32 / 10.0).holds).count()
+        };
+        let (dutch, english) = (held(Language::Dutch), held(Language::English));
+        assert!(dutch.abs_diff(60) < 5 && english.abs_diff(40) < 5, "{dutch} {english}");
+        let stale = ByLanguage { nl: Some([0.9; 4]), en: Some([0.9; 4]) };
+        let again = tune(&files, &Calibration { thresholds: stale, ..plain }, false);
+        assert_eq!(again.thresholds, own.thresholds);
     }
 }
