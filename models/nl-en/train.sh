@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the model that ships, from the base encoder to int8: two runs, their average, int8.
+# Trains the model that ships, from the base encoder to int8: two runs, their average, int8, thresholds.
 #   DATA=<the project's data folder> BASE=<the imported base encoder> KLANKBORD=<the program> models/nl-en/train.sh OUT
 # The dev files choose epochs, calibration and thresholds; none is trained on. It takes some 75 minutes on two cores with AVX-512 BF16.
 set -eu
@@ -19,5 +19,8 @@ how="--batch-tokens 768 --batch-messages 48 --rate 1.8e-4 --average 0.998 --epoc
 # shellcheck disable=SC2086
 "$KLANKBORD" train --from "$BASE" $data $two $public $dev $how --varied 0.2 --agree 2 --out "$out/two"
 # shellcheck disable=SC2086
-"$KLANKBORD" soup "$out/one" "$out/two" $dev --name nl-en --version 0.4.0 --out "$out/nl-en-f16"
+"$KLANKBORD" soup "$out/one" "$out/two" $dev --name nl-en --version 0.4.1 --out "$out/nl-en-f16"
 "$KLANKBORD" quantize --from "$out/nl-en-f16" --out "$out/nl-en" --messages "$models/../benches/data/messages.jsonl"
+# What ships is what thresholds are fitted on.
+# shellcheck disable=SC2086
+"$KLANKBORD" tune --from "$out/nl-en" $dev --version 0.4.1+int8 --out "$out/nl-en"
