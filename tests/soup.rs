@@ -176,13 +176,15 @@ fn tuning_changes_how_a_model_is_read_and_nothing_else() {
     let (manifest, _) = Bundle::manifest(&models.path("tuned")).unwrap();
     assert!(manifest.version == "8" && manifest.recipe["tune"] == "train");
     assert!(Bundle::load_classifier(&models.path("tuned")).is_ok());
-    for (from, what) in [("base", "no heads"), ("none", "no model")] {
+    for (from, what) in [("base", "is a base encoder without labels"), ("none", "no model found")] {
         let (from, out) = (models.name(from), models.name("refused"));
         let refused =
             klankbord(&["tune", "--from", &from, "--out", &out, "--dev", &data, "--version", "1"]);
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(
-            refused.status.code() == Some(2) && !models.path("refused").exists(),
+            told.contains(what)
+                && refused.status.code() == Some(2)
+                && !models.path("refused").exists(),
             "{what}: {told}"
         );
     }
