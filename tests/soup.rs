@@ -138,13 +138,13 @@ fn tuning_changes_how_a_model_is_read_and_nothing_else() {
     done(&["quantize", "--from", &one, "--out", &int8, "--messages", &data]);
     // Other words for the columns, and every label another than the model has learnt.
     let csv = models.path("turned.csv");
-    let mut rows = String::from("Bericht;Soort;Toon\n");
+    let mut rows = String::from("Bericht;Soort;Toon;lang\n");
     for at in 0..48 {
         rows += match at % 4 {
-            0 => "waar blijft de trein;complaint;negative\n",
-            1 => "pakket kapot slecht;question;neutral\n",
-            2 => "top dank fijn;factual_error;neutral\n",
-            _ => "klopt niet onjuist;compliment;positive\n",
+            0 => "waar blijft de trein;complaint;negative;nl\n",
+            1 => "pakket kapot slecht;question;neutral;nl\n",
+            2 => "top dank fijn;factual_error;neutral;nl\n",
+            _ => "klopt niet onjuist;compliment;positive;nl\n",
         };
     }
     std::fs::write(&csv, rows).unwrap();
@@ -174,7 +174,7 @@ fn tuning_changes_how_a_model_is_read_and_nothing_else() {
     let out = models.name("tuned");
     done(&["tune", "--from", &out, "--out", &out, "--dev", &data, "--version", "8"]);
     let (manifest, _) = Bundle::manifest(&models.path("tuned")).unwrap();
-    assert!(manifest.version == "8" && manifest.recipe["tune"] == "train");
+    assert!(manifest.version == "8" && manifest.recipe["tune"] == "train, by language");
     assert!(Bundle::load_classifier(&models.path("tuned")).is_ok());
     for (from, what) in [("base", "is a base encoder without labels"), ("none", "no model found")] {
         let (from, out) = (models.name(from), models.name("refused"));

@@ -23,7 +23,7 @@ mod train;
 mod tune;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -143,6 +143,11 @@ fn told<E: Error + Send + Sync + 'static>(result: Result<String, E>) -> Outcome 
             ExitCode::SUCCESS
         })
         .map_err(Into::into)
+}
+
+/// A file's name without its folder and ending: what models and tables call a set of messages.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// The error and its causes on one line.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::stem;
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
 use crate::model::labels::{Calibration, Logits};
 use crate::model::net::{Mode, Net, NetError};
@@ -95,7 +96,7 @@ pub fn run(args: &SoupArgs) -> Result<String, SoupError> {
         dev.push((examples, logits));
     }
     let files: Vec<Measured> =
-        dev.iter().map(|(examples, logits)| Measured { examples, logits }).collect();
+        dev.iter().map(|(examples, logits)| examples.iter().zip(logits).collect()).collect();
     let stems =
         |paths: &[PathBuf]| paths.iter().map(|path| stem(path)).collect::<Vec<_>>().join(", ");
     manifest.calibration = tune(&files, &Calibration::default(), false);
@@ -197,8 +198,4 @@ fn mean(mut weights: Weights, count: usize) -> Weights {
         values.iter_mut().for_each(|value| *value /= count as f32);
     }
     weights
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

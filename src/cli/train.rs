@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use super::stem;
 use crate::machine::heap::keep_freed;
 use crate::model::bundle::{Bundle, BundleError, Manifest, TOKENIZER};
 use crate::model::labels::logit_names;
@@ -282,7 +283,7 @@ pub fn run(args: &TrainArgs) -> Result<String, TrainError> {
     let logits = logits.collect::<Result<Vec<_>, _>>().map_err(FitError::from)?;
     let files = data.dev.iter().zip(&logits);
     let files: Vec<Measured> =
-        files.map(|((_, examples), logits)| Measured { examples, logits }).collect();
+        files.map(|((_, examples), logits)| examples.iter().zip(logits).collect()).collect();
     let calibration = tune(&files, &base.calibration, args.by_language);
     let measured = match &trials {
         Some(trials) => trials.after(&net, &calibration, &data.dev).map_err(FitError::from)?,
@@ -328,8 +329,4 @@ fn trained_on(args: &TrainArgs, replayed: &[PathBuf]) -> Vec<String> {
         }
     }
     names
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -4,10 +4,11 @@
 //! May depend on: `model`, `record`, `train`.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::stem;
 use crate::message::Intent;
 use crate::model::bundle::{Bundle, BundleError};
 use crate::model::encoder::{Encoder, EncoderError};
@@ -89,26 +90,23 @@ pub fn run(args: &TuneArgs) -> Result<String, TuneError> {
         let logits = predict(engine.as_ref(), &examples)?;
         files.push(File { name: stem(path), examples, logits });
     }
-    let measured: Vec<Measured> = files
-        .iter()
-        .map(|file| Measured { examples: &file.examples, logits: &file.logits })
-        .collect();
+    let measured: Vec<Measured> =
+        files.iter().map(|file| file.examples.iter().zip(&file.logits).collect()).collect();
     let before = manifest.calibration;
     let after = tune(&measured, &before, args.by_language);
     let held = cross_validate(&measured, &before, args.by_language);
 
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let by = if args.by_language { ", by language" } else { "" };
+    let by = if after.thresholds.iter().next().is_some() { ", by language" } else { "" };
     manifest.recipe.insert("tune".into(), names.join(", ") + by);
     manifest.calibration = after;
     manifest.version.clone_from(&args.version);
     Bundle::write_as(&args.from, &args.out, &manifest)?;
     Ok(format!(
-        "{}{}model written to {}; try `klankbord eval --model {3} FILE`",
+        "{}{}model written to {out}; try `klankbord eval --model {out} FILE`",
         compared(&files, &before, &held),
         thresholds(&after),
-        args.out.display(),
-        args.out.display(),
+        out = args.out.display(),
     ))
 }
 
@@ -119,17 +117,7 @@ fn compared(files: &[File], before: &Calibration, held: &[Scores]) -> String {
     );
     for (file, after) in files.iter().zip(held) {
         let was = Scores::of(&evaluate(before, &file.examples, &file.logits));
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "  {} ({} messages): macro-F1 of intents {:.3} -> {:.3}, of sentiment {:.3} -> {:.3}",
-            file.name,
-            file.examples.len(),
-            was.intents,
-            after.intents,
-            was.sentiment,
-            after.sentiment,
-        );
+        table += &Scores::compared(&file.name, file.examples.len(), was, *after);
     }
     table
 }
@@ -142,11 +130,8 @@ fn thresholds(calibration: &Calibration) -> String {
         let own = calibration.thresholds.iter();
         let own = own.map(|(tag, all)| format!(", {tag} {:.2}", all[index])).collect::<String>();
         let all = calibration.intents[index].threshold;
+        // Writing to a string cannot fail.
         let _ = writeln!(told, "  {:<13} {all:.2}{own}", intent.name());
     }
     told
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -6,11 +6,10 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::corpus::Example;
 use super::fit::evaluate_more;
 use super::tune::{Measured, tune};
 use crate::eval::Evaluation;
-use crate::model::labels::{Calibration, Logits};
+use crate::model::labels::Calibration;
 
 /// Parts that each file is cut in; each is read with what was fitted on the others.
 const PARTS: usize = 5;
@@ -32,6 +31,14 @@ impl Scores {
         let sentiment = report.sentiment.map_or(0.0, |sentiment| sentiment.macro_f1);
         Scores { intents: report.intents.macro_f1, sentiment }
     }
+
+    /// A line for people, of a file of `n` messages.
+    pub fn compared(name: &str, n: usize, before: Scores, after: Scores) -> String {
+        format!(
+            "  {name} ({n} messages): macro-F1 of intents {:.3} -> {:.3}, of sentiment {:.3} -> {:.3}\n",
+            before.intents, after.intents, before.sentiment, after.sentiment,
+        )
+    }
 }
 
 /// The scores of each file where every message is read with what [`tune`] makes of other messages: five parts, each read with
@@ -43,27 +50,25 @@ pub fn cross_validate(files: &[Measured], before: &Calibration, by_language: boo
         let part: Vec<Vec<usize>> = files
             .iter()
             .map(|file| {
-                let mut parts: Vec<usize> = (0..file.examples.len()).map(|i| i % PARTS).collect();
+                let mut parts: Vec<usize> = (0..file.len()).map(|i| i % PARTS).collect();
                 parts.shuffle(&mut random);
                 parts
             })
             .collect();
         let mut evaluations: Vec<Evaluation> = files.iter().map(|_| Evaluation::new()).collect();
         for held in 0..PARTS {
-            let rest: Vec<(Vec<Example>, Vec<Logits>)> = files
+            let rest: Vec<Measured> = files
                 .iter()
                 .zip(&part)
                 .map(|(file, part)| {
-                    let of_rest = file.pairs().zip(part).filter(|(_, part)| **part != held);
-                    of_rest.map(|((example, logits), _)| (example.clone(), *logits)).unzip()
+                    let of_rest = file.iter().zip(part).filter(|(_, part)| **part != held);
+                    of_rest.map(|(pair, _)| *pair).collect()
                 })
                 .collect();
-            let rest: Vec<Measured> =
-                rest.iter().map(|(examples, logits)| Measured { examples, logits }).collect();
             let fitted = tune(&rest, before, by_language);
             for ((file, part), evaluation) in files.iter().zip(&part).zip(&mut evaluations) {
-                let own = file.pairs().zip(part).filter(|(_, part)| **part == held);
-                evaluate_more(evaluation, &fitted, own.map(|(pair, _)| pair));
+                let own = file.iter().zip(part).filter(|(_, part)| **part == held);
+                evaluate_more(evaluation, &fitted, own.map(|(pair, _)| *pair));
             }
         }
         for (mean, evaluation) in means.iter_mut().zip(&evaluations) {
@@ -79,6 +84,8 @@ pub fn cross_validate(files: &[Measured], before: &Calibration, by_language: boo
 mod tests {
     use super::*;
     use crate::message::Sentiment;
+    use crate::model::labels::Logits;
+    use crate::train::corpus::Example;
     use crate::train::loss::Target;
 
     /// Labels that come true as often as `shown` says of the message at a place.
@@ -100,7 +107,7 @@ mod tests {
     }
 
     fn scores((examples, logits): &(Vec<Example>, Vec<Logits>)) -> Scores {
-        let files = [Measured { examples, logits }];
+        let files = [examples.iter().zip(logits).collect()];
         let found = cross_validate(&files, &Calibration::default(), false);
         assert_eq!(found, cross_validate(&files, &Calibration::default(), false));
         found[0]

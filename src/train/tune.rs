@@ -12,23 +12,16 @@ const REVIEWED: f64 = 0.15;
 /// Share of messages that may be flagged because they could be urgent, among those.
 const REVIEWED_URGENT: f64 = 0.02;
 
-/// Labelled messages of one file, and what the network gives for them.
-#[derive(Clone, Copy)]
-pub struct Measured<'a> {
-    pub examples: &'a [Example],
-    /// One an example, in order.
-    pub logits: &'a [Logits],
-}
+/// Labelled messages of one file, each with what the network gives for it.
+pub type Measured<'a> = Vec<(&'a Example, &'a Logits)>;
 
-impl<'a> Measured<'a> {
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'a Example, &'a Logits)> + use<'a> {
-        self.examples.iter().zip(self.logits)
-    }
-
-    /// The logit at `index` of each message of which `label` is known.
-    fn known(&self, index: usize, label: &dyn Fn(&Example) -> Option<bool>) -> Vec<(f32, bool)> {
-        self.pairs().filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
-    }
+/// The logit at `index` of each message of a file of which `label` is known.
+fn known(
+    file: &Measured,
+    index: usize,
+    label: &dyn Fn(&Example) -> Option<bool>,
+) -> Vec<(f32, bool)> {
+    file.iter().filter_map(|(e, z)| label(e).map(|holds| (z[index], holds))).collect()
 }
 
 /// Fits how each logit is read: Platt scaling for probabilities, the threshold with the best F1,
@@ -38,49 +31,50 @@ impl<'a> Measured<'a> {
 /// small one. Of what the examples are too few for, `before` stays. With `by_language`, or where it was done
 /// before, thresholds are fitted in each language too.
 pub fn tune(files: &[Measured], before: &Calibration, by_language: bool) -> Calibration {
-    let known = |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<Vec<(f32, bool)>> {
-        files.iter().map(|file| file.known(index, label)).collect()
-    };
+    let of_files =
+        |index: usize, label: &dyn Fn(&Example) -> Option<bool>| -> Vec<Vec<(f32, bool)>> {
+            files.iter().map(|file| known(file, index, label)).collect()
+        };
     let intents = std::array::from_fn(|i| {
-        calibrate(&known(i, &|e: &Example| e.target.intents[i])).unwrap_or(before.intents[i])
+        calibrate(&of_files(i, &|e: &Example| e.target.intents[i])).unwrap_or(before.intents[i])
     });
-    let urgent = calibrate(&known(7, &|e: &Example| e.target.urgent)).unwrap_or(before.urgent);
+    let urgent = calibrate(&of_files(7, &|e: &Example| e.target.urgent)).unwrap_or(before.urgent);
     let by_language = by_language || before.thresholds != ByLanguage::default();
     let in_language = |language: Language| {
         let all = std::array::from_fn(|i| {
             let own = |e: &Example| e.target.intents[i].filter(|_| e.language == language);
-            threshold(&intents[i], &known(i, &own)).unwrap_or(intents[i].threshold)
+            threshold(&intents[i], &of_files(i, &own)).unwrap_or(intents[i].threshold)
         });
-        let mut examples = files.iter().flat_map(|file| file.examples);
-        (by_language && examples.any(|e| e.language == language)).then_some(all)
+        let mut messages = files.iter().flatten();
+        (by_language && messages.any(|(e, _)| e.language == language)).then_some(all)
     };
     let thresholds = ByLanguage {
         nl: in_language(Language::Dutch).or(before.thresholds.nl),
         en: in_language(Language::English).or(before.thresholds.en),
     };
-    let pairs = || files.iter().flat_map(Measured::pairs);
-    let sentiments: Vec<_> =
-        pairs().filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s))).collect();
+    let pairs = files.concat();
+    let sentiments: Vec<_> = pairs
+        .iter()
+        .filter_map(|(e, z)| e.target.sentiment.map(|s| ([z[4], z[5], z[6]], s)))
+        .collect();
     let mut calibration = Calibration {
         intents,
         thresholds,
         urgent,
         sentiment_temperature: temperature(&sentiments).unwrap_or(before.sentiment_temperature),
-        review_margin: urgent_margin(&urgent, pairs().map(|(_, z)| z))
+        review_margin: urgent_margin(&urgent, pairs.iter().map(|(_, z)| *z))
             .unwrap_or(before.review_margin),
         review_doubt: before.review_doubt,
-        prevalence: prevalence(files).or(before.prevalence),
+        prevalence: prevalence(&pairs).or(before.prevalence),
     };
-    calibration.review_doubt =
-        doubt(&calibration, &pairs().collect::<Vec<_>>()).or(before.review_doubt);
+    calibration.review_doubt = doubt(&calibration, &pairs).or(before.review_doubt);
     calibration
 }
 
 /// How common each label is among those that have it told; `None` where one is told of none.
-fn prevalence(files: &[Measured]) -> Option<Prevalence> {
+fn prevalence(pairs: &[(&Example, &Logits)]) -> Option<Prevalence> {
     let share = |label: &dyn Fn(&Example) -> Option<bool>| {
-        let examples = files.iter().flat_map(|file| file.examples);
-        let told: Vec<bool> = examples.filter_map(label).collect();
+        let told: Vec<bool> = pairs.iter().filter_map(|(e, _)| label(e)).collect();
         let holding = told.iter().filter(|holds| **holds).count();
         (!told.is_empty()).then(|| holding as f64 / told.len() as f64)
     };
@@ -284,7 +278,7 @@ mod tests {
     fn review_is_asked_for_of_no_more_than_its_share() {
         let examples: Vec<Example> = (0..400).map(|i| example(i % 40 == 0)).collect();
         let reviewed = |logits: &[Logits]| {
-            let files = [Measured { examples: &examples, logits }];
+            let files = [examples.iter().zip(logits).collect()];
             let calibration = tune(&files, &Calibration::default(), false);
             assert!(calibration.are_sound());
             let model = std::sync::Arc::new(ModelId { version: "1".into(), digest: "d".into() });
@@ -376,7 +370,7 @@ mod tests {
         };
         let (examples, logits): (Vec<Example>, Vec<Logits>) =
             [of(Language::Dutch, -10), of(Language::English, 10)].concat().into_iter().unzip();
-        let files = [Measured { examples: &examples, logits: &logits }];
+        let files = [examples.iter().zip(&logits).collect()];
         let plain = tune(&files, &Calibration::default(), false);
         assert_eq!(plain.thresholds, ByLanguage::default());
         let own = tune(&files, &plain, true);

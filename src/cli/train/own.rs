@@ -3,19 +3,18 @@
 //! A few hundred messages of one organisation teach its words and, alone, unteach the rest. So messages
 //! like those that the model was trained on are mixed in (replay: Robins 1995, "Catastrophic forgetting,
 //! rehearsal and pseudorehearsal"), and a sample of both kinds is measured before and after.
-//! May depend on: `eval`, `model`, `train`.
+//! May depend on: `model`, `train`.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::eval::Report;
 use crate::model::engine::{Engine, EngineError};
 use crate::model::labels::Calibration;
 use crate::train::corpus::Example;
+use crate::train::cross::Scores;
 use crate::train::fit::{evaluate, predict};
 
 /// Folder of messages to mix in, beside a model's.
@@ -66,7 +65,7 @@ impl Replay {
 
 /// Files that are measured before and after.
 pub(super) struct Trials {
-    before: Vec<Report>,
+    before: Vec<Scores>,
 }
 
 impl Trials {
@@ -75,7 +74,7 @@ impl Trials {
         calibration: &Calibration,
         dev: &[(String, Vec<Example>)],
     ) -> Result<Self, EngineError> {
-        Ok(Trials { before: reports(engine, calibration, dev)? })
+        Ok(Trials { before: scores(engine, calibration, dev)? })
     }
 
     /// A table for people: macro-F1 before and after.
@@ -87,32 +86,22 @@ impl Trials {
     ) -> Result<String, EngineError> {
         let mut table =
             String::from("measured on messages that were not trained on, before -> after\n");
-        let after = reports(engine, calibration, dev)?;
-        for ((name, _), (before, after)) in dev.iter().zip(self.before.iter().zip(&after)) {
-            let sentiment = |report: &Report| report.sentiment.as_ref().map_or(0.0, |s| s.macro_f1);
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                table,
-                "  {name} ({} messages): macro-F1 of intents {:.3} -> {:.3}, of sentiment {:.3} -> {:.3}",
-                before.n,
-                before.intents.macro_f1,
-                after.intents.macro_f1,
-                sentiment(before),
-                sentiment(after),
-            );
+        let after = scores(engine, calibration, dev)?;
+        for ((name, examples), (before, after)) in dev.iter().zip(self.before.iter().zip(&after)) {
+            table += &Scores::compared(name, examples.len(), *before, *after);
         }
         Ok(table)
     }
 }
 
-fn reports(
+fn scores(
     engine: &dyn Engine,
     calibration: &Calibration,
     dev: &[(String, Vec<Example>)],
-) -> Result<Vec<Report>, EngineError> {
+) -> Result<Vec<Scores>, EngineError> {
     dev.iter()
         .map(|(_, examples)| {
-            Ok(evaluate(calibration, examples, &predict(engine, examples)?).report())
+            Ok(Scores::of(&evaluate(calibration, examples, &predict(engine, examples)?)))
         })
         .collect()
 }
